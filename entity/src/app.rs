@@ -1,0 +1,131 @@
+//! `app`: an application and its policy.
+
+use sea_orm::{
+    ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    entity::prelude::*,
+};
+
+use crate::{AppId, Timestamp};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "app")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: AppId,
+    pub name: String,
+    pub description: String,
+    /// `iss` of its tokens; its name, when there is none.
+    pub issuer: Option<String>,
+    /// Life of an auth token, seconds.
+    pub token_expiry: i64,
+    /// Seconds from its issue until an auth token is valid.
+    pub token_notbefore: i64,
+    /// Life of a refresh token, seconds.
+    pub refresh_expiry: i64,
+    /// Seconds from its issue until a refresh token may be used.
+    pub refresh_notbefore: i64,
+    /// Seconds for which the immediate parent of a refresh token is answered again.
+    pub refresh_grace: i64,
+    /// Absolute life of a session, seconds.
+    pub session_expiry: Option<i64>,
+    pub max_sessions_per_subject: Option<i64>,
+    pub algorithm: String,
+    /// Seconds between two signing keys.
+    pub rotation_period: i64,
+    /// Origins of browsers, one a line.
+    pub allowed_origins: String,
+    /// Every token issued before is dead.
+    pub issued_after: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub updated_at: Option<Timestamp>,
+    /// Set when it was deleted: nothing finds it any more, its rows are purged.
+    pub deleted_at: Option<Timestamp>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// `iss` of the tokens that this app issues.
+    pub fn issuer(&self) -> &str {
+        self.issuer.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The origins of browsers that may use its publishable keys.
+    pub fn allowed_origins(&self) -> impl Iterator<Item = &str> {
+        self.allowed_origins.lines()
+    }
+
+    /// Whether a token that was issued at `issued_at` is dead by a flush.
+    pub fn is_flushed(&self, issued_at: Timestamp) -> bool {
+        self.issued_after.is_some_and(|mark| issued_at < mark)
+    }
+}
+
+/// The app, unless it was deleted.
+///
+/// # Errors
+/// Those of the store.
+pub async fn find(db: &impl ConnectionTrait, id: AppId) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id(id)
+        .filter(Column::DeletedAt.is_null())
+        .one(db)
+        .await
+}
+
+/// At most `limit` apps older than `before`, the newest first.
+///
+/// # Errors
+/// Those of the store.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    before: Option<AppId>,
+    limit: u64,
+) -> Result<Vec<Model>, DbErr> {
+    let mut query = Entity::find().filter(Column::DeletedAt.is_null());
+    if let Some(before) = before {
+        query = query.filter(Column::Id.lt(before));
+    }
+    query.order_by_desc(Column::Id).limit(limit).all(db).await
+}
+
+/// Marks the app as deleted. `false` when there is none, or it was deleted already.
+///
+/// # Errors
+/// Those of the store.
+pub async fn delete(db: &impl ConnectionTrait, id: AppId, now: Timestamp) -> Result<bool, DbErr> {
+    let update = Entity::update_many()
+        .set(ActiveModel {
+            deleted_at: Set(Some(now)),
+            ..Default::default()
+        })
+        .filter(Column::Id.eq(id))
+        .filter(Column::DeletedAt.is_null());
+    Ok(update.exec(db).await?.rows_affected == 1)
+}
+
+/// Apps that were deleted and still have rows.
+///
+/// # Errors
+/// Those of the store.
+pub async fn list_deleted(db: &impl ConnectionTrait) -> Result<Vec<Model>, DbErr> {
+    Entity::find()
+        .filter(Column::DeletedAt.is_not_null())
+        .all(db)
+        .await
+}
+
+/// Removes the row of a deleted app.
+///
+/// # Errors
+/// Those of the store.
+pub async fn purge(db: &impl ConnectionTrait, id: AppId) -> Result<(), DbErr> {
+    Entity::delete_many()
+        .filter(Column::Id.eq(id))
+        .filter(Column::DeletedAt.is_not_null())
+        .exec(db)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! The tables: one file a table, with its columns, its state, its scoped finders and its guarded
+//! transitions. Helpers take any connection; only the verbs of the server begin and commit.
+
+pub mod app;
+pub mod app_key;
+pub mod id;
+pub mod secret;
+pub mod session;
+pub mod setting;
+pub mod signing_key;
+pub mod time;
+
+pub use self::{
+    id::{AppId, AppKeyId, DeviceId, InvalidId, SessionId, SigningKeyId, TokenId},
+    secret::{PlainSecret, SecretHash, SecretKind},
+    time::Timestamp,
+};

@@ -1,0 +1,295 @@
+//! `session`: one row a session, updated in place by each renewal. No token is stored.
+
+use sea_orm::{
+    ActiveEnum, ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, Select, entity::prelude::*,
+};
+
+use crate::{AppId, DeviceId, SessionId, SigningKeyId, Timestamp, TokenId};
+
+#[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "session")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: SessionId,
+    pub app_id: AppId,
+    pub sub: String,
+    /// A JSON object of `aud`, `personal` and the custom claims, as they are signed.
+    pub claims: String,
+    pub ip: String,
+    pub user_agent: String,
+    pub device_id: Option<DeviceId>,
+    /// `jid` of the live pair of tokens.
+    pub token_id: TokenId,
+    /// The key that signed them.
+    pub key_id: SigningKeyId,
+    /// `jid` of the pair before, while it may be presented once more.
+    pub parent_id: Option<TokenId>,
+    pub parent_until: Option<Timestamp>,
+    /// Renewals so far.
+    pub generation: i64,
+    pub issued_at: Timestamp,
+    /// `nbf` and `exp` of the auth token.
+    pub auth_not_before: Timestamp,
+    pub auth_expires_at: Timestamp,
+    /// `nbf` and `exp` of the refresh token.
+    pub not_before: Timestamp,
+    pub expires_at: Timestamp,
+    /// When the session ends whatever happens.
+    pub ends_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+    pub revoked_for: Option<Revocation>,
+}
+
+/// Why a session was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))")]
+pub enum Revocation {
+    /// Its user, or a backend, ended it.
+    #[sea_orm(string_value = "logout")]
+    Logout,
+    /// A refresh token was presented a second time (RFC 9700 section 4.14.2).
+    #[sea_orm(string_value = "reuse")]
+    Reuse,
+    /// Its subject began more sessions than the app allows.
+    #[sea_orm(string_value = "limit")]
+    Limit,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// Whether it was ended before its time.
+    pub fn is_revoked(&self) -> bool {
+        self.revoked_at.is_some()
+    }
+}
+
+impl Revocation {
+    /// Its name in logs and in the store.
+    pub fn name(self) -> String {
+        self.to_value()
+    }
+}
+
+// Claims, addresses and user agents are personal data: they stay out of every log.
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model")
+            .field("id", &self.id)
+            .field("app_id", &self.app_id)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The session, if it is one of the app.
+///
+/// # Errors
+/// Those of the store.
+pub async fn find_in(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    id: SessionId,
+) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id(id)
+        .filter(Column::AppId.eq(app_id))
+        .one(db)
+        .await
+}
+
+/// The sessions of these ids, of any app: whoever calls compares the app.
+///
+/// # Errors
+/// Those of the store.
+pub async fn find_many(
+    db: &impl ConnectionTrait,
+    ids: impl IntoIterator<Item = SessionId>,
+) -> Result<Vec<Model>, DbErr> {
+    Entity::find().filter(Column::Id.is_in(ids)).all(db).await
+}
+
+/// The sessions of a subject that can still be renewed: neither revoked, nor past, nor issued before
+/// the app's flush mark.
+pub fn renewable_of(
+    app_id: AppId,
+    sub: &str,
+    issued_after: Option<Timestamp>,
+    now: Timestamp,
+) -> Select<Entity> {
+    let query = Entity::find()
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::Sub.eq(sub))
+        .filter(Column::RevokedAt.is_null())
+        .filter(Column::ExpiresAt.gt(now));
+    match issued_after {
+        Some(mark) => query.filter(Column::IssuedAt.gte(mark)),
+        None => query,
+    }
+}
+
+/// At most `limit` of these sessions, begun before `before`, the newest first.
+///
+/// # Errors
+/// Those of the store.
+pub async fn page(
+    db: &impl ConnectionTrait,
+    query: Select<Entity>,
+    before: Option<SessionId>,
+    limit: u64,
+) -> Result<Vec<Model>, DbErr> {
+    let query = match before {
+        Some(before) => query.filter(Column::Id.lt(before)),
+        None => query,
+    };
+    query.order_by_desc(Column::Id).limit(limit).all(db).await
+}
+
+/// The ids of these sessions, but for the `keep` that began last.
+///
+/// # Errors
+/// Those of the store.
+pub async fn oldest_beyond(
+    db: &impl ConnectionTrait,
+    query: Select<Entity>,
+    keep: u64,
+) -> Result<Vec<SessionId>, DbErr> {
+    let ids: Vec<SessionId> = query
+        .select_only()
+        .column(Column::Id)
+        .order_by_desc(Column::Id)
+        .into_tuple()
+        .all(db)
+        .await?;
+    let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+    Ok(ids.into_iter().skip(keep).collect())
+}
+
+/// Writes `next` over `previous`, if nobody wrote in between: the one guarded update of a renewal.
+/// `false` when somebody did.
+///
+/// # Errors
+/// Those of the store.
+pub async fn advance(
+    db: &impl ConnectionTrait,
+    previous: &Model,
+    next: &Model,
+) -> Result<bool, DbErr> {
+    let update = Entity::update_many()
+        .set(ActiveModel {
+            ip: Set(next.ip.clone()),
+            user_agent: Set(next.user_agent.clone()),
+            token_id: Set(next.token_id),
+            key_id: Set(next.key_id),
+            parent_id: Set(next.parent_id),
+            parent_until: Set(next.parent_until),
+            generation: Set(next.generation),
+            issued_at: Set(next.issued_at),
+            auth_not_before: Set(next.auth_not_before),
+            auth_expires_at: Set(next.auth_expires_at),
+            not_before: Set(next.not_before),
+            expires_at: Set(next.expires_at),
+            revoked_at: Set(next.revoked_at),
+            revoked_for: Set(next.revoked_for),
+            ..Default::default()
+        })
+        .filter(Column::Id.eq(previous.id))
+        .filter(Column::TokenId.eq(previous.token_id))
+        .filter(Column::RevokedAt.is_null());
+    Ok(update.exec(db).await?.rows_affected == 1)
+}
+
+/// What to end.
+#[derive(Clone, Debug)]
+pub enum Target {
+    Session(SessionId),
+    /// All sessions of a subject, but for one.
+    Subject(String, Option<SessionId>),
+}
+
+/// Ends what is live of `target` in the app; gives the number of sessions that this ended.
+///
+/// # Errors
+/// Those of the store.
+pub async fn revoke_in(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    target: &Target,
+    reason: Revocation,
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    let update = Entity::update_many()
+        .set(ActiveModel {
+            revoked_at: Set(Some(now)),
+            revoked_for: Set(Some(reason)),
+            ..Default::default()
+        })
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::RevokedAt.is_null())
+        .filter(Column::ExpiresAt.gt(now));
+    let update = match target {
+        Target::Session(id) => update.filter(Column::Id.eq(*id)),
+        Target::Subject(sub, None) => update.filter(Column::Sub.eq(sub)),
+        Target::Subject(sub, Some(except)) => update
+            .filter(Column::Sub.eq(sub))
+            .filter(Column::Id.ne(*except)),
+    };
+    Ok(update.exec(db).await?.rows_affected)
+}
+
+/// Replaces the claims that the next renewal carries, if they are still the ones that were read and the
+/// session is live. `false` otherwise.
+///
+/// # Errors
+/// Those of the store.
+pub async fn replace_claims(
+    db: &impl ConnectionTrait,
+    previous: &Model,
+    claims: String,
+) -> Result<bool, DbErr> {
+    let update = Entity::update_many()
+        .set(ActiveModel {
+            claims: Set(claims),
+            ..Default::default()
+        })
+        .filter(Column::Id.eq(previous.id))
+        .filter(Column::Claims.eq(&previous.claims))
+        .filter(Column::RevokedAt.is_null());
+    Ok(update.exec(db).await?.rows_affected == 1)
+}
+
+/// Removes at most `limit` sessions whose last refresh token expired before `end`; gives the number.
+///
+/// # Errors
+/// Those of the store.
+pub async fn purge_expired(
+    db: &impl ConnectionTrait,
+    end: Timestamp,
+    limit: u64,
+) -> Result<u64, DbErr> {
+    purge(db, Entity::find().filter(Column::ExpiresAt.lt(end)), limit).await
+}
+
+/// Removes at most `limit` sessions of the app; gives the number.
+///
+/// # Errors
+/// Those of the store.
+pub async fn purge_in(db: &impl ConnectionTrait, app_id: AppId, limit: u64) -> Result<u64, DbErr> {
+    purge(db, Entity::find().filter(Column::AppId.eq(app_id)), limit).await
+}
+
+async fn purge(db: &impl ConnectionTrait, query: Select<Entity>, limit: u64) -> Result<u64, DbErr> {
+    // Two statements: not every engine takes a LIMIT in a DELETE, or in its sub-query.
+    let ids: Vec<SessionId> = query
+        .select_only()
+        .column(Column::Id)
+        .limit(limit)
+        .into_tuple()
+        .all(db)
+        .await?;
+    let delete = Entity::delete_many().filter(Column::Id.is_in(ids));
+    Ok(delete.exec(db).await?.rows_affected)
+}

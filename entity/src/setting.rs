@@ -1,0 +1,52 @@
+//! `setting`: what belongs to the store as a whole.
+
+use sea_orm::{
+    ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, ExprTrait, entity::prelude::*,
+    sea_query::OnConflict,
+};
+
+/// Counts the changes of apps and keys, so that every process sees when its cache is stale.
+const EPOCH: &str = "epoch";
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "setting")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub name: String,
+    pub value: i64,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// The number of changes so far.
+///
+/// # Errors
+/// Those of the store.
+pub async fn epoch(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
+    let row = Entity::find_by_id(EPOCH).one(db).await?;
+    Ok(row.map_or(0, |row| row.value))
+}
+
+/// Counts a change, in the transaction that makes it.
+///
+/// # Errors
+/// Those of the store.
+pub async fn advance_epoch(db: &impl ConnectionTrait) -> Result<(), DbErr> {
+    let first = ActiveModel {
+        name: Set(EPOCH.to_owned()),
+        value: Set(1),
+    };
+    let next = Expr::col((Entity, Column::Value)).add(1);
+    Entity::insert(first)
+        .on_conflict(
+            OnConflict::column(Column::Name)
+                .value(Column::Value, next)
+                .to_owned(),
+        )
+        .exec_without_returning(db)
+        .await?;
+    Ok(())
+}

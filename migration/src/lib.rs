@@ -1,0 +1,17 @@
+//! Frozen history: a migration that was released is never changed, and imports nothing of ours.
+
+pub use sea_orm_migration::prelude::{MigratorTrait, SchemaManager};
+use sea_orm_migration::prelude::{MigrationTrait, async_trait};
+
+mod m20261120_000001_sessions;
+
+/// Brings a store to the tables of this release.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261120_000001_sessions::Migration)]
+    }
+}

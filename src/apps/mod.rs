@@ -1,0 +1,33 @@
+//! Applications: their policies, their keys, and what of them is kept in memory.
+
+mod authenticate;
+mod create;
+mod delete;
+mod directory;
+mod policy;
+pub mod root_key;
+mod update;
+
+use entity::{AppId, app};
+
+pub use authenticate::{Caller, authenticate, authenticate_root};
+pub use create::{Created, create};
+pub use delete::delete;
+pub use directory::{Directory, LoadedApp};
+pub use policy::{AppChanges, LIFETIME_RANGE, NewApp};
+pub use update::update;
+
+use crate::{app::App, error::Result, sessions::Listing};
+
+/// The apps, the newest first, at most `limit` of them.
+///
+/// # Errors
+/// Those of the store.
+pub async fn list(
+    app: &App,
+    before: Option<AppId>,
+    limit: u64,
+) -> Result<Listing<app::Model, AppId>> {
+    let rows = app::list(&app.store.reader, before, limit + 1).await?;
+    Ok(Listing::cut(rows, limit, |app| app.id))
+}

@@ -1,0 +1,271 @@
+//! The policy of an app, and its rules.
+
+use std::ops::RangeInclusive;
+
+use entity::{AppId, Timestamp, app};
+use keys::{Algorithm, KeyType};
+
+use crate::error::{Error, Result, Violation};
+
+/// Seconds that a lifetime may have.
+pub const LIFETIME_RANGE: RangeInclusive<i64> = 60..=31_536_000;
+
+/// An app that is to be made. Times in seconds.
+#[derive(Clone, Debug)]
+pub struct NewApp {
+    pub name: String,
+    pub description: String,
+    pub issuer: Option<String>,
+    pub token_expire: i64,
+    pub token_notbefore: i64,
+    pub refresh_expire: i64,
+    pub refresh_notbefore: i64,
+    pub refresh_grace: i64,
+    pub session_expire: Option<i64>,
+    pub max_sessions_per_subject: Option<i64>,
+    pub key_type: KeyType,
+    pub algorithm: Algorithm,
+    pub rotation_period: i64,
+    pub allowed_origins: Vec<String>,
+}
+
+/// Changes of an app; what is `None` stays. The inner `None` of a setting removes it.
+#[derive(Clone, Debug, Default)]
+pub struct AppChanges {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub issuer: Option<Option<String>>,
+    pub token_expire: Option<i64>,
+    pub token_notbefore: Option<i64>,
+    pub refresh_expire: Option<i64>,
+    pub refresh_notbefore: Option<i64>,
+    pub refresh_grace: Option<i64>,
+    pub session_expire: Option<Option<i64>>,
+    pub max_sessions_per_subject: Option<Option<i64>>,
+    pub rotation_period: Option<i64>,
+    pub allowed_origins: Option<Vec<String>>,
+}
+
+impl NewApp {
+    /// An app of this name with the defaults that the command line offers: auth tokens of an hour,
+    /// sessions that live while they are renewed once in two weeks, a new key every 90 days.
+    pub fn named(name: String) -> Self {
+        Self {
+            name,
+            description: String::new(),
+            issuer: None,
+            token_expire: 3600,
+            token_notbefore: 0,
+            refresh_expire: 14 * 86_400,
+            refresh_notbefore: 0,
+            refresh_grace: 0,
+            session_expire: None,
+            max_sessions_per_subject: None,
+            key_type: KeyType::Ecdsa,
+            algorithm: Algorithm::Es256,
+            rotation_period: 90 * 86_400,
+            allowed_origins: Vec::new(),
+        }
+    }
+
+    /// The row that it becomes.
+    ///
+    /// # Errors
+    /// With every rule that it breaks.
+    pub fn into_row(self, id: AppId, now: Timestamp) -> Result<app::Model> {
+        let mut violations = Vec::new();
+        if self.algorithm.key_type() != self.key_type {
+            violations.push(Violation::new(
+                "algo",
+                format!(
+                    "{} needs key_type {}",
+                    self.algorithm,
+                    self.algorithm.key_type()
+                ),
+            ));
+        } else if !self.algorithm.is_supported() {
+            violations.push(Violation::new(
+                "algo",
+                format!(
+                    "{} is not supported by this release; ES256 is",
+                    self.algorithm
+                ),
+            ));
+        }
+        let row = app::Model {
+            id,
+            name: self.name,
+            description: self.description,
+            issuer: self.issuer,
+            token_expiry: self.token_expire,
+            token_notbefore: self.token_notbefore,
+            refresh_expiry: self.refresh_expire,
+            refresh_notbefore: self.refresh_notbefore,
+            refresh_grace: self.refresh_grace,
+            session_expiry: self.session_expire,
+            max_sessions_per_subject: self.max_sessions_per_subject,
+            algorithm: self.algorithm.to_string(),
+            rotation_period: self.rotation_period,
+            allowed_origins: self.allowed_origins.join("\n"),
+            issued_after: None,
+            created_at: now,
+            updated_at: None,
+            deleted_at: None,
+        };
+        check(&row, violations)?;
+        Ok(row)
+    }
+}
+
+impl AppChanges {
+    /// Lays the changes over `row`.
+    ///
+    /// # Errors
+    /// With every rule that the result breaks.
+    pub fn apply(self, mut row: app::Model, now: Timestamp) -> Result<app::Model> {
+        macro_rules! change {
+            ($($field:ident => $column:ident,)*) => {$(
+                if let Some(value) = self.$field {
+                    row.$column = value;
+                }
+            )*};
+        }
+        change! {
+            name => name,
+            description => description,
+            issuer => issuer,
+            token_expire => token_expiry,
+            token_notbefore => token_notbefore,
+            refresh_expire => refresh_expiry,
+            refresh_notbefore => refresh_notbefore,
+            refresh_grace => refresh_grace,
+            session_expire => session_expiry,
+            max_sessions_per_subject => max_sessions_per_subject,
+            rotation_period => rotation_period,
+        }
+        if let Some(origins) = self.allowed_origins {
+            row.allowed_origins = origins.join("\n");
+        }
+        row.updated_at = Some(now);
+        check(&row, Vec::new())?;
+        Ok(row)
+    }
+}
+
+fn check(row: &app::Model, mut violations: Vec<Violation>) -> Result<()> {
+    let mut rule = |holds: bool, field: &str, message: &str| {
+        if !holds {
+            violations.push(Violation::new(field, message));
+        }
+    };
+    let life = |seconds| LIFETIME_RANGE.contains(&seconds);
+    let wait = |seconds| (0..=*LIFETIME_RANGE.end()).contains(&seconds);
+    let text = |text: &str, longest| {
+        text.chars().count() <= longest && !text.chars().any(char::is_control)
+    };
+    const LIFE: &str = "must be 60 to 31536000 seconds";
+    const WAIT: &str = "must be 0 to 31536000 seconds";
+
+    rule(
+        !row.name.trim().is_empty() && text(&row.name, 100),
+        "name",
+        "must have 1 to 100 characters, none of them a control character",
+    );
+    rule(
+        text(&row.description, 1000),
+        "description",
+        "must have at most 1000 characters, none of them a control character",
+    );
+    rule(
+        row.issuer
+            .as_deref()
+            .is_none_or(|issuer| !issuer.is_empty() && text(issuer, 255)),
+        "issuer",
+        "must have 1 to 255 characters, none of them a control character",
+    );
+    rule(life(row.token_expiry), "token_expire", LIFE);
+    rule(wait(row.token_notbefore), "token_notbefore", WAIT);
+    rule(
+        row.token_notbefore < row.token_expiry,
+        "token_notbefore",
+        "must be below token_expire",
+    );
+    rule(life(row.refresh_expiry), "refresh_expire", LIFE);
+    rule(wait(row.refresh_notbefore), "refresh_notbefore", WAIT);
+    rule(
+        row.refresh_notbefore < row.refresh_expiry,
+        "refresh_notbefore",
+        "must be below refresh_expire",
+    );
+    rule(wait(row.refresh_grace), "refresh_grace", WAIT);
+    rule(row.session_expiry.is_none_or(life), "session_expire", LIFE);
+    rule(
+        row.max_sessions_per_subject
+            .is_none_or(|limit| (1..=10_000).contains(&limit)),
+        "max_sessions_per_subject",
+        "must be 1 to 10000",
+    );
+    rule(life(row.rotation_period), "rotation_period", LIFE);
+    rule(
+        row.allowed_origins().count() <= 100 && row.allowed_origins().all(is_origin),
+        "allowed_origins",
+        "must be at most 100 origins such as https://app.example.com, as browsers send them: \
+         lower case, no path, no default port",
+    );
+    if violations.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid(violations))
+    }
+}
+
+/// Whether a browser could send this as `Origin` (RFC 6454 section 6.2).
+fn is_origin(text: &str) -> bool {
+    let Ok(uri) = text.parse::<poem::http::Uri>() else {
+        return false;
+    };
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return false;
+    };
+    let default_port = match scheme {
+        "https" => 443,
+        "http" => 80,
+        _ => return false,
+    };
+    authority.port_u16() != Some(default_port)
+        && text == format!("{scheme}://{authority}")
+        && text.to_ascii_lowercase() == text
+        && !authority.as_str().contains('@')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_what_browsers_send() {
+        for origin in [
+            "https://app.example.com",
+            "http://localhost:3000",
+            "https://[::1]:8443",
+        ] {
+            assert!(is_origin(origin), "{origin}");
+        }
+        for other in [
+            "",
+            "*",
+            "null",
+            "app.example.com",
+            "https://app.example.com/",
+            "https://App.example.com",
+            "https://app.example.com:443",
+            "http://app.example.com:80",
+            "https://me@app.example.com",
+            "ftp://app.example.com",
+            "https://app.example.com/path",
+            "https://",
+        ] {
+            assert!(!is_origin(other), "{other}");
+        }
+    }
+}

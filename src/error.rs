@@ -1,0 +1,96 @@
+//! What can go wrong in the domain. Nothing here knows HTTP.
+
+use entity::time::Span;
+use sea_orm::DbErr;
+
+use crate::store::is_unreachable;
+
+/// The result of a verb of the domain.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a verb of the domain did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The input breaks the rules named in the list, which is not empty.
+    #[error("the input is invalid")]
+    Invalid(Vec<Violation>),
+    /// A refresh token that does not renew.
+    #[error("the refresh token is refused: {0}")]
+    RefreshToken(#[from] Refusal),
+    /// There is no such thing, or not in this app.
+    #[error("no such {0}")]
+    NotFound(&'static str),
+    /// The key that was presented is missing, wrong, or of another app.
+    #[error("no valid key")]
+    InvalidKey,
+    /// The key is good, but may not do this.
+    #[error("the key may not do this")]
+    InsufficientKey,
+    /// A browser of an origin that the app does not allow.
+    #[error("the origin is not allowed")]
+    OriginNotAllowed,
+    /// The store cannot be reached, or does not answer in time: nothing was changed.
+    #[error("the store is not available")]
+    Unavailable(#[source] DbErr),
+    /// A defect of ours, or a damaged store.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A rule that an input field breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub field: String,
+    pub message: String,
+}
+
+/// Why a refresh token is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("expired")]
+    Expired,
+    /// Presented too early: good again after this time.
+    #[error("not yet valid")]
+    NotYetValid { retry_after: Span },
+    /// Presented a second time: its session is revoked.
+    #[error("used before")]
+    Used,
+    /// Its session was ended.
+    #[error("revoked")]
+    Revoked,
+    /// Not a refresh token of this app.
+    #[error("invalid")]
+    Invalid,
+}
+
+impl Error {
+    /// One broken rule.
+    pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation::new(field, message)])
+    }
+
+    /// A state that cannot be, told by `message`.
+    pub fn internal(message: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(message.into())
+    }
+}
+
+impl Violation {
+    /// `message` continues the sentence that `field` begins.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        if is_unreachable(&error) {
+            Self::Unavailable(error)
+        } else {
+            Self::Internal(Box::new(error))
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! renewd: a self-hosted issuer of JWT sessions that are renewed with single-use refresh tokens.
+
+pub mod app;
+pub mod apps;
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod jobs;
+pub mod metrics;
+pub mod rotation;
+pub mod sessions;
+pub mod signing;
+pub mod store;

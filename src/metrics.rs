@@ -1,0 +1,118 @@
+//! What Prometheus reads.
+
+use std::{fmt, sync::Arc};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+use crate::{
+    error::{Error, Refusal, Result},
+    sessions::Grant,
+};
+
+/// The counters of this process.
+#[derive(Clone)]
+pub struct Metrics {
+    requests: Family<Request, Counter>,
+    durations: Family<Route, Histogram>,
+    renewals: Family<RenewalResult, Counter>,
+    registry: Arc<Registry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    method: String,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RenewalResult {
+    result: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let requests = Family::default();
+        let renewals = Family::default();
+        // 0.1 ms to 3.3 s.
+        let durations = Family::<Route, Histogram>::new_with_constructor(|| {
+            Histogram::new(exponential_buckets(0.0001, 2.0, 16))
+        });
+        let mut registry = Registry::with_prefix("renewd");
+        registry.register("http_requests", "Requests answered", requests.clone());
+        registry.register(
+            "http_request_duration_seconds",
+            "Time from a request's arrival to its answer",
+            durations.clone(),
+        );
+        registry.register("renewals", "Renewals by their result", renewals.clone());
+        Self {
+            requests,
+            durations,
+            renewals,
+            registry: Arc::new(registry),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts a request; `route` is the template, never the path, which may hold anything.
+    pub fn answered(&self, method: &str, route: &str, status: u16, seconds: f64) {
+        let route = route.to_owned();
+        self.durations
+            .get_or_create(&Route {
+                route: route.clone(),
+            })
+            .observe(seconds);
+        self.requests
+            .get_or_create(&Request {
+                method: method.to_owned(),
+                route,
+                status,
+            })
+            .inc();
+    }
+
+    /// Counts a renewal.
+    pub fn renewed(&self, result: &Result<Grant>) {
+        let result = match result {
+            Ok(_) => "renewed",
+            Err(Error::RefreshToken(refusal)) => match refusal {
+                Refusal::Expired => "expired",
+                Refusal::NotYetValid { .. } => "not_yet_valid",
+                Refusal::Used => "used",
+                Refusal::Revoked => "revoked",
+                Refusal::Invalid => "invalid",
+            },
+            Err(_) => "error",
+        };
+        self.renewals.get_or_create(&RenewalResult { result }).inc();
+    }
+
+    /// The exposition in OpenMetrics text form.
+    pub fn exposition(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}

@@ -1,0 +1,37 @@
+//! Changes the claims that the next renewal of a session carries.
+
+use entity::{SessionId, session};
+use serde_json::{Map, Value};
+
+use crate::{
+    app::App,
+    apps::LoadedApp,
+    error::{Error, Result},
+    sessions::claims::Claims,
+};
+
+/// Lays `changes` over the claims of the session: a member replaces its namesake, `null` removes it.
+///
+/// # Errors
+/// When the session is not one of the app, was ended, or the changes are not allowed.
+pub async fn amend(
+    app: &App,
+    loaded: &LoadedApp,
+    id: SessionId,
+    changes: Map<String, Value>,
+) -> Result<()> {
+    let now = app.clock.now();
+    let transaction = app.store.begin().await?;
+    let session = session::find_in(&transaction, loaded.app.id, id)
+        .await?
+        .filter(|session| !session.is_revoked() && now < session.expires_at)
+        .ok_or(Error::NotFound("session"))?;
+    let claims = Claims::amend(&session.claims, changes)?.to_json();
+    if !session::replace_claims(&transaction, &session, claims).await? {
+        return Err(Error::internal(
+            "the session changed under a write transaction",
+        ));
+    }
+    transaction.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! Lists the sessions of a subject.
+
+use entity::{SessionId, session};
+
+use crate::{app::App, apps::LoadedApp, error::Result};
+
+/// A page of a list, and where the next one begins.
+#[derive(Clone, Debug)]
+pub struct Listing<T, Cursor> {
+    pub items: Vec<T>,
+    pub next: Option<Cursor>,
+}
+
+/// The sessions of `sub` that can still be renewed, the newest first, at most `limit` of them.
+///
+/// # Errors
+/// Those of the store.
+pub async fn list(
+    app: &App,
+    loaded: &LoadedApp,
+    sub: &str,
+    before: Option<SessionId>,
+    limit: u64,
+) -> Result<Listing<session::Model, SessionId>> {
+    let now = app.clock.now();
+    let live = session::renewable_of(loaded.app.id, sub, loaded.app.issued_after, now);
+    let rows = session::page(&app.store.reader, live, before, limit + 1).await?;
+    Ok(Listing::cut(rows, limit, |session| session.id))
+}
+
+impl<T, Cursor> Listing<T, Cursor> {
+    /// Makes a page of `limit` items from one more, should there be so many.
+    pub fn cut(mut items: Vec<T>, limit: u64, cursor: impl Fn(&T) -> Cursor) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(cursor);
+        Self { items, next }
+    }
+}

@@ -1,0 +1,20 @@
+//! Sessions: one verb a file.
+
+mod amend;
+mod claims;
+mod list;
+mod logout;
+mod renew;
+pub mod renewal;
+mod sign;
+mod tokens;
+mod verify;
+
+pub use amend::amend;
+pub use claims::{Claims, RESERVED};
+pub use list::{Listing, list};
+pub use logout::{LogoutTarget, logout};
+pub use renew::{Client, renew};
+pub use sign::{NewSession, sign};
+pub use tokens::Grant;
+pub use verify::{Verified, verify};

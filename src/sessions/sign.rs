@@ -1,0 +1,80 @@
+//! Begins a session.
+
+use std::net::IpAddr;
+
+use entity::{
+    DeviceId, SessionId, TokenId,
+    session::{self, Revocation, Target},
+    time::Span,
+};
+use sea_orm::{ActiveModelTrait, IntoActiveModel};
+
+use crate::{
+    app::App,
+    apps::LoadedApp,
+    error::Result,
+    sessions::{
+        claims::Claims,
+        tokens::{Grant, Lifetimes, issue},
+    },
+};
+
+/// A session that is to begin.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    pub sub: String,
+    pub ip: IpAddr,
+    pub user_agent: String,
+    pub device_id: Option<DeviceId>,
+    pub claims: Claims,
+}
+
+/// Begins the session and signs its first tokens. Past the app's limit, the subject's oldest sessions end.
+///
+/// # Errors
+/// Those of the store.
+pub async fn sign(app: &App, loaded: &LoadedApp, new: NewSession) -> Result<Grant> {
+    let now = app.clock.now();
+    let policy = &loaded.app;
+    let (id, token_id) = app
+        .rng
+        .with(|rng| (SessionId::mint(now, rng), TokenId::mint(now, rng)));
+    let mut session = session::Model {
+        id,
+        app_id: policy.id,
+        sub: new.sub,
+        claims: new.claims.to_json(),
+        ip: new.ip.to_string(),
+        user_agent: new.user_agent,
+        device_id: new.device_id,
+        token_id,
+        key_id: loaded.keyring.active_id()?,
+        parent_id: None,
+        parent_until: None,
+        generation: 0,
+        issued_at: now,
+        auth_not_before: now,
+        auth_expires_at: now,
+        not_before: now,
+        expires_at: now,
+        ends_at: policy
+            .session_expiry
+            .map(|seconds| now.floor_to_second() + Span::seconds(seconds)),
+        revoked_at: None,
+        revoked_for: None,
+    };
+    Lifetimes::of(policy).apply(&mut session, now);
+
+    let transaction = app.store.begin().await?;
+    if let Some(limit) = policy.max_sessions_per_subject {
+        let live = session::renewable_of(policy.id, &session.sub, policy.issued_after, now);
+        let keep = u64::try_from(limit - 1).unwrap_or(0);
+        for oldest in session::oldest_beyond(&transaction, live, keep).await? {
+            let target = Target::Session(oldest);
+            session::revoke_in(&transaction, policy.id, &target, Revocation::Limit, now).await?;
+        }
+    }
+    let session = session.into_active_model().insert(&transaction).await?;
+    transaction.commit().await?;
+    issue(loaded, &session, now, &app.rng)
+}

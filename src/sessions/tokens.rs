@@ -1,0 +1,246 @@
+//! The pair of tokens of a session: what is in them, and how they are read back.
+
+use entity::{SessionId, SigningKeyId, Timestamp, TokenId, app, session, time::Span};
+use keys::TokenType;
+use rand::RngExt;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    apps::LoadedApp,
+    clock::Rng,
+    error::{Error, Refusal, Result},
+};
+
+/// How long the tokens of an app live, and from when they are valid.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    auth_not_before: Span,
+    auth_expiry: Span,
+    refresh_not_before: Span,
+    refresh_expiry: Span,
+}
+
+/// A signed pair of tokens, and what its holder needs besides.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    pub auth_token: String,
+    pub refresh_token: String,
+    pub key_id: SigningKeyId,
+    /// Base64 of the PEM of the key that verifies both.
+    pub public_key: String,
+    pub session_id: SessionId,
+    /// Seconds until each expires.
+    pub expires_in: i64,
+    pub refresh_expires_in: i64,
+    /// Seconds after which to renew.
+    pub renew_after: i64,
+}
+
+/// What every token of ours says.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct TokenClaims {
+    pub sid: SessionId,
+    pub jid: TokenId,
+    iat: i64,
+    nbf: i64,
+    exp: i64,
+}
+
+/// What a refresh token says besides.
+#[derive(Debug, Deserialize)]
+struct RefreshClaims {
+    #[serde(flatten)]
+    token: TokenClaims,
+    aud: String,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// The registered claims of an auth token; the session's own claims follow them.
+#[derive(Serialize)]
+struct AuthHead<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    iat: i64,
+    nbf: i64,
+    exp: i64,
+    jid: TokenId,
+    jti: TokenId,
+    sid: SessionId,
+    ip: &'a str,
+    useragent: &'a str,
+}
+
+#[derive(Serialize)]
+struct RefreshBody<'a> {
+    iss: &'a str,
+    aud: &'a str,
+    iat: i64,
+    nbf: i64,
+    exp: i64,
+    jid: TokenId,
+    sid: SessionId,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+const REFRESH: &str = "refresh";
+
+impl Lifetimes {
+    /// Those of the app's policy.
+    pub fn of(app: &app::Model) -> Self {
+        Self {
+            auth_not_before: Span::seconds(app.token_notbefore),
+            auth_expiry: Span::seconds(app.token_expiry),
+            refresh_not_before: Span::seconds(app.refresh_notbefore),
+            refresh_expiry: Span::seconds(app.refresh_expiry),
+        }
+    }
+
+    /// Dates a pair that is issued at `now`; nothing outlives the session.
+    pub fn apply(self, session: &mut session::Model, now: Timestamp) {
+        // The dates of a token are whole seconds, counted from its `iat`.
+        let issued = now.floor_to_second();
+        let end = session.ends_at.unwrap_or(Timestamp::from_millis(i64::MAX));
+        session.issued_at = now;
+        session.auth_not_before = issued + self.auth_not_before;
+        session.auth_expires_at = (issued + self.auth_expiry).min(end);
+        session.not_before = issued + self.refresh_not_before;
+        session.expires_at = (issued + self.refresh_expiry).min(end);
+    }
+}
+
+impl TokenClaims {
+    /// `iat`.
+    pub const fn issued_at(&self) -> Timestamp {
+        Timestamp::from_seconds(self.iat)
+    }
+
+    /// `nbf`.
+    pub const fn not_before(&self) -> Timestamp {
+        Timestamp::from_seconds(self.nbf)
+    }
+
+    /// `exp`.
+    pub const fn expires_at(&self) -> Timestamp {
+        Timestamp::from_seconds(self.exp)
+    }
+
+    /// Whether `nbf` and `exp` both allow it at `now`, exactly.
+    pub fn is_valid_at(&self, now: Timestamp) -> bool {
+        (self.nbf..self.exp).contains(&now.as_seconds())
+    }
+}
+
+/// The audience of the app's refresh tokens: a resource server that checks its own refuses them.
+pub fn renewal_audience(app: &app::Model) -> String {
+    format!("urn:renewd:app:{}:renew", app.id)
+}
+
+/// Signs the pair that `session` says is the current one.
+///
+/// # Errors
+/// When the app has no key to sign with, or the signature cannot be made.
+pub fn issue(
+    loaded: &LoadedApp,
+    session: &session::Model,
+    now: Timestamp,
+    rng: &Rng,
+) -> Result<Grant> {
+    let key = loaded.keyring.active()?;
+    let iat = session.issued_at.as_seconds();
+    let head = AuthHead {
+        iss: loaded.app.issuer(),
+        sub: &session.sub,
+        iat,
+        nbf: session.auth_not_before.as_seconds(),
+        exp: session.auth_expires_at.as_seconds(),
+        jid: session.token_id,
+        jti: session.token_id,
+        sid: session.id,
+        ip: &session.ip,
+        useragent: &session.user_agent,
+    };
+    let refresh = RefreshBody {
+        iss: loaded.app.issuer(),
+        aud: &renewal_audience(&loaded.app),
+        iat,
+        nbf: session.not_before.as_seconds(),
+        exp: session.expires_at.as_seconds(),
+        jid: session.token_id,
+        sid: session.id,
+        kind: REFRESH,
+    };
+    let auth = join(to_json(&head)?, &session.claims)?;
+    let now = now.floor_to_second();
+    let remaining = |end: Timestamp| end.since(now).as_seconds_ceil();
+    Ok(Grant {
+        auth_token: sign(key, TokenType::Auth, &auth)?,
+        refresh_token: sign(key, TokenType::Refresh, &to_json(&refresh)?)?,
+        key_id: loaded.keyring.active_id()?,
+        public_key: key.public().pem_base64.clone(),
+        session_id: session.id,
+        expires_in: remaining(session.auth_expires_at),
+        refresh_expires_in: remaining(session.expires_at),
+        renew_after: renew_after(session, now, rng),
+    })
+}
+
+/// Reads a refresh token that one of the app's own keys signed; its dates are not looked at.
+///
+/// # Errors
+/// [`Refusal::Invalid`] when it is anything else.
+pub fn read_refresh(loaded: &LoadedApp, token: &str) -> Result<TokenClaims, Refusal> {
+    let (token_type, claims) = read::<RefreshClaims>(loaded, token)?;
+    let ours = token_type == TokenType::Refresh
+        && claims.kind == REFRESH
+        && claims.aud == renewal_audience(&loaded.app);
+    if ours {
+        Ok(claims.token)
+    } else {
+        Err(Refusal::Invalid)
+    }
+}
+
+/// Reads a token of either type that one of the app's own keys signed; its dates are not looked at.
+///
+/// # Errors
+/// [`Refusal::Invalid`] when it is anything else.
+pub fn read<T: DeserializeOwned>(
+    loaded: &LoadedApp,
+    token: &str,
+) -> Result<(TokenType, T), Refusal> {
+    let (kid, token_type) = keys::key_id(token).map_err(|_| Refusal::Invalid)?;
+    let key = loaded.keyring.verifying(&kid).ok_or(Refusal::Invalid)?;
+    let claims = keys::verify(token, key).map_err(|_| Refusal::Invalid)?;
+    Ok((token_type, claims))
+}
+
+/// Seconds until a client should renew: not before it may, well before either token ends, and not all
+/// clients at once.
+fn renew_after(session: &session::Model, now: Timestamp, rng: &Rng) -> i64 {
+    let seconds = |time: Timestamp| time.since(now).as_seconds_ceil();
+    let (earliest, end) = (seconds(session.not_before), seconds(session.expires_at));
+    let life = seconds(session.auth_expires_at).min(end);
+    let from = earliest.max(life * 3 / 4);
+    let until = (life * 9 / 10).max(from + (end - from) / 10);
+    rng.with(|rng| rng.random_range(from..=until.max(from)))
+}
+
+fn sign(key: &keys::SigningKey, token_type: TokenType, claims: &[u8]) -> Result<String> {
+    keys::sign(key, token_type, claims).map_err(Error::internal)
+}
+
+fn to_json(claims: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(claims).map_err(Error::internal)
+}
+
+/// Joins two JSON objects that are not empty, without reading either.
+fn join(mut head: Vec<u8>, rest: &str) -> Result<Vec<u8>> {
+    let (Some(b'}'), Some(rest)) = (head.pop(), rest.strip_prefix('{')) else {
+        return Err(Error::internal("claims are not a JSON object"));
+    };
+    head.push(b',');
+    head.extend_from_slice(rest.as_bytes());
+    Ok(head)
+}

@@ -1,0 +1,82 @@
+//! Tells whether a token is good at this moment, its session included.
+
+use entity::{SessionId, Timestamp, TokenId, session, time::Span};
+use keys::TokenType;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    app::App,
+    apps::LoadedApp,
+    error::Result,
+    rotation::{Decision, RetryPolicy},
+    sessions::{
+        renewal::lineage,
+        tokens::{TokenClaims, read, read_refresh},
+    },
+};
+
+/// A token that is good.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    pub claims: Map<String, Value>,
+    pub token_type: TokenType,
+    pub session_id: SessionId,
+}
+
+/// Verifies signature, dates, key, flush mark and session. An auth token is good until it expires or its
+/// session is revoked; a refresh token, while it would renew.
+///
+/// # Errors
+/// Those of the store; a token that is not good is `None`.
+pub async fn verify(app: &App, loaded: &LoadedApp, token: &str) -> Result<Option<Verified>> {
+    let now = app.clock.now();
+    let Ok((token_type, claims)) = read::<Map<String, Value>>(loaded, token) else {
+        return Ok(None);
+    };
+    let Ok(own) = TokenClaims::deserialize(Value::Object(claims.clone())) else {
+        return Ok(None);
+    };
+    if !own.is_valid_at(now) {
+        return Ok(None);
+    }
+    let found = session::find_in(&app.store.reader, loaded.app.id, own.sid).await?;
+    let is_good = found.is_some_and(|session| match token_type {
+        TokenType::Auth => !session.is_revoked() && !is_flushed(loaded, &session, &own),
+        TokenType::Refresh => {
+            read_refresh(loaded, token).is_ok() && would_renew(loaded, &session, own.jid, now)
+        }
+    });
+    Ok(is_good.then_some(Verified {
+        claims,
+        token_type,
+        session_id: own.sid,
+    }))
+}
+
+/// Whether the app's flush killed the token. The row knows the issue of the current pair to the
+/// millisecond; of an older pair, the token knows the second.
+fn is_flushed(loaded: &LoadedApp, session: &session::Model, own: &TokenClaims) -> bool {
+    let issued_at = if own.jid == session.token_id {
+        session.issued_at
+    } else {
+        own.issued_at()
+    };
+    loaded.app.is_flushed(issued_at)
+}
+
+fn would_renew(
+    loaded: &LoadedApp,
+    session: &session::Model,
+    presented: TokenId,
+    now: Timestamp,
+) -> bool {
+    let decision = lineage(session, loaded.app.issued_after).present(
+        presented,
+        now,
+        Span::ZERO,
+        RetryPolicy::Repeat,
+        presented,
+    );
+    matches!(decision, Decision::Advance(_) | Decision::Repeat)
+}

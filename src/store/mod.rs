@@ -1,0 +1,96 @@
+//! The store: connections, what differs between engines, and the one path on which sessions are renewed.
+
+mod engine;
+mod sqlite;
+mod write_path;
+
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr};
+use tokio::task::JoinHandle;
+
+pub use engine::is_unreachable;
+pub use write_path::{WritePath, renew_many};
+
+use crate::config::Config;
+
+/// An open store.
+#[derive(Debug)]
+pub struct Store {
+    /// For reading.
+    pub reader: DatabaseConnection,
+    /// For writing anything but renewals.
+    pub writer: DatabaseConnection,
+    /// For renewals.
+    pub renewals: WritePath,
+    renewing: JoinHandle<()>,
+}
+
+/// The store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("unsupported database_url: only sqlite:// is served by this release")]
+    UnsupportedUrl,
+    #[error("database_url: an in-memory store would forget every session")]
+    InMemory,
+    #[error("cannot create {path}: {source}")]
+    Create {
+        path: std::path::PathBuf,
+        source: std::io::Error,
+    },
+    #[error("cannot open the store: {0}")]
+    Database(#[from] DbErr),
+}
+
+impl Store {
+    /// Opens the store that the settings name; an embedded one is created when it is missing.
+    ///
+    /// # Errors
+    /// When it cannot be created or reached.
+    pub async fn open(config: &Config) -> Result<Self, StoreError> {
+        let timeout = Duration::from_millis(config.database_timeout_ms);
+        let (reader, writer) = sqlite::open(&config.database_url(), timeout).await?;
+        let (renewals, renewing) = WritePath::start(writer.clone());
+        Ok(Self {
+            reader,
+            writer,
+            renewals,
+            renewing,
+        })
+    }
+
+    /// Begins a transaction that will write: it takes its place in the queue of writers now.
+    ///
+    /// # Errors
+    /// When the store does not answer in time.
+    pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        engine::begin(&self.writer).await
+    }
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), DbErr> {
+        // Not a mere ping of the connection: the file may be gone from under it.
+        self.reader
+            .query_one_raw(sea_orm::Statement::from_string(
+                self.reader.get_database_backend(),
+                "SELECT value FROM setting WHERE name = 'epoch'",
+            ))
+            .await?;
+        Ok(())
+    }
+
+    /// Decides the renewals that still wait, then closes every connection.
+    ///
+    /// # Errors
+    /// When a connection does not close properly.
+    pub async fn close(self) -> Result<(), DbErr> {
+        drop(self.renewals);
+        // The writer ends when the last sender is gone; a panic in it was reported by the runtime.
+        let _ = self.renewing.await;
+        self.reader.close().await?;
+        self.writer.close().await
+    }
+}

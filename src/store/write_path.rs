@@ -1,0 +1,128 @@
+//! The one path on which sessions are renewed: what waits is decided in one transaction, committed once,
+//! then answered. It never waits for more to come.
+
+use std::collections::BTreeMap;
+
+use entity::{SessionId, session};
+use sea_orm::{DatabaseConnection, DbErr};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use super::engine;
+use crate::{
+    error::{Error, Result},
+    sessions::renewal::{Outcome, Renewal, decide, decide_missing},
+};
+
+/// Renewals that may wait before callers do; each takes about half a kilobyte.
+const QUEUE: usize = 4096;
+/// Renewals in a transaction: past this, the cost of a renewal no longer falls.
+const BATCH: usize = 256;
+/// Attempts at a transaction that others got in the way of.
+const ATTEMPTS: usize = 8;
+
+/// Takes renewals from any number of tasks.
+#[derive(Clone, Debug)]
+pub struct WritePath(mpsc::Sender<Waiting>);
+
+#[derive(Debug)]
+struct Waiting {
+    renewal: Renewal,
+    answer: oneshot::Sender<Result<Outcome, DbErr>>,
+}
+
+impl WritePath {
+    /// Starts the task that decides; it ends when the last `WritePath` is dropped and nothing waits.
+    pub(super) fn start(db: DatabaseConnection) -> (Self, JoinHandle<()>) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        (Self(sender), tokio::spawn(run(db, receiver)))
+    }
+
+    /// Decides one renewal, together with those that wait beside it. When this answers, the decision is
+    /// durable; it is made even if the caller goes away.
+    ///
+    /// # Errors
+    /// When the store does not take the transaction: then nothing was changed.
+    pub async fn renew(&self, renewal: Renewal) -> Result<Outcome> {
+        let (answer, answered) = oneshot::channel();
+        let stopped = || Error::internal("the write path has stopped");
+        self.0
+            .send(Waiting { renewal, answer })
+            .await
+            .map_err(|_| stopped())?;
+        Ok(answered.await.map_err(|_| stopped())??)
+    }
+}
+
+async fn run(db: DatabaseConnection, mut queue: mpsc::Receiver<Waiting>) {
+    let mut waiting = Vec::with_capacity(BATCH);
+    while queue.recv_many(&mut waiting, BATCH).await > 0 {
+        let (renewals, answers): (Vec<_>, Vec<_>) = waiting
+            .drain(..)
+            .map(|one| (one.renewal, one.answer))
+            .unzip();
+        // A caller that went away does not want its answer: nobody is told then.
+        match renew_many(&db, &renewals).await {
+            Ok(outcomes) => {
+                for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                    let _ = answer.send(Ok(outcome));
+                }
+            }
+            Err(error) => {
+                for answer in answers {
+                    let _ = answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// Decides all of `renewals`, in their order, in one transaction, and commits it. One outcome each.
+///
+/// # Errors
+/// When the store does not take the transaction: then nothing was changed.
+pub async fn renew_many(
+    db: &DatabaseConnection,
+    renewals: &[Renewal],
+) -> Result<Vec<Outcome>, DbErr> {
+    for _ in 0..ATTEMPTS {
+        if let Some(outcomes) = try_renew_many(db, renewals).await? {
+            return Ok(outcomes);
+        }
+    }
+    Err(DbErr::RecordNotUpdated)
+}
+
+/// `None` when another writer changed one of the rows in between: nothing was changed then.
+async fn try_renew_many(
+    db: &DatabaseConnection,
+    renewals: &[Renewal],
+) -> Result<Option<Vec<Outcome>>, DbErr> {
+    let transaction = engine::begin(db).await?;
+    let ids = renewals.iter().map(|renewal| renewal.session_id);
+    let stored = session::find_many(&transaction, ids).await?;
+    let mut rows: BTreeMap<SessionId, session::Model> =
+        stored.iter().map(|row| (row.id, row.clone())).collect();
+
+    let outcomes = renewals
+        .iter()
+        .map(|renewal| match rows.get_mut(&renewal.session_id) {
+            Some(row) if row.app_id == renewal.app_id => decide(row, renewal),
+            _ => decide_missing(renewal),
+        })
+        .collect();
+
+    for before in &stored {
+        let Some(after) = rows.get(&before.id) else {
+            continue;
+        };
+        if after != before && !session::advance(&transaction, before, after).await? {
+            transaction.rollback().await?;
+            return Ok(None);
+        }
+    }
+    transaction.commit().await?;
+    Ok(Some(outcomes))
+}
