@@ -117,7 +117,7 @@ impl App {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn close(self) -> Result<()> {
+    pub async fn close(&self) -> Result<()> {
         Ok(self.store.close().await?)
     }
 }
@@ -132,13 +132,13 @@ async fn master_key(
 ) -> Result<(MasterKey, String), StartError> {
     let path = data_dir.join("master.key");
     // A fresh store has no tables yet.
-    let is_fresh = Migrator::get_applied_migrations(&store.reader)
-        .await
-        .is_err();
-    let sealed = if is_fresh {
-        None
-    } else {
+    let has_tables = SchemaManager::new(&store.reader)
+        .has_table("signing_key")
+        .await?;
+    let sealed = if has_tables {
         signing_key::any(&store.reader).await?
+    } else {
+        None
     };
     let (key, origin) = match given {
         Some(key) => (key, "RENEWD_MASTER_KEY".to_owned()),

@@ -6,7 +6,12 @@ use std::{
 };
 
 use entity::Timestamp;
-use rand::CryptoRng;
+#[expect(
+    clippy::disallowed_types,
+    reason = "the one place that asks the system"
+)]
+use rand::rngs::SysRng;
+use rand::{CryptoRng, rand_core::UnwrapErr};
 
 /// Tells the time.
 #[derive(Clone)]
@@ -46,12 +51,7 @@ impl Clock {
 impl Rng {
     /// The generator of the operating system.
     pub fn system() -> Self {
-        #[expect(
-            clippy::disallowed_types,
-            reason = "the one place that asks the system"
-        )]
-        let system = rand::rngs::SysRng;
-        Self::new(rand::rand_core::UnwrapErr(system))
+        Self::new(UnwrapErr(SysRng))
     }
 
     /// Draws from `generator`.

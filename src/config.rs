@@ -24,7 +24,7 @@ pub struct Config {
     pub log_format: LogFormat,
     #[serde(deserialize_with = "read_networks")]
     pub trusted_proxies: Vec<IpNet>,
-    leeway: u32,
+    pub leeway: u32,
     pub jwks_max_age: u32,
 }
 

@@ -1,13 +1,18 @@
 //! renewd: a self-hosted issuer of JWT sessions that are renewed with single-use refresh tokens.
 
+pub mod api;
 pub mod app;
 pub mod apps;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;
 pub mod jobs;
 pub mod metrics;
 pub mod rotation;
+mod serve;
 pub mod sessions;
 pub mod signing;
 pub mod store;
+
+pub use serve::serve;

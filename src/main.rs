@@ -1,1 +1,57 @@
-fn main() {}
+//! Parses the command line, starts the log, and hands over.
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use clap::Parser;
+use renewd::{
+    cli::{self, Cli},
+    config::{Config, LogFormat, LogLevel},
+};
+use tracing_subscriber::{
+    Layer, filter::LevelFilter, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt,
+};
+
+fn main() -> ExitCode {
+    match start(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            cli::complain(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
+    let config = cli.config()?;
+    log(&config);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(cli::run(cli, config))
+}
+
+/// The log goes to the standard error. Libraries are heard from `warn` on only: at lower levels some print
+/// what they carry, and no token, key or personal claim may ever stand in a log.
+fn log(config: &Config) {
+    let level = match config.log {
+        LogLevel::Off => LevelFilter::OFF,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let filter = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target("renewd", level);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    let layer = match config.log_format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(layer.with_filter(filter))
+        .init();
+}

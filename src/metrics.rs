@@ -102,7 +102,7 @@ impl Metrics {
         self.renewals.get_or_create(&RenewalResult { result }).inc();
     }
 
-    /// The exposition in OpenMetrics text form.
+    /// The exposition in the text form of `OpenMetrics`.
     pub fn exposition(&self) -> String {
         let mut text = String::new();
         // Writing to a String does not fail.

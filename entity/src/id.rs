@@ -21,6 +21,12 @@ macro_rules! ids {
         pub struct $name(Ulid);
 
         impl $name {
+            /// The one that documentation shows.
+            pub const EXAMPLE: Self = Self(match Ulid::from_string("01JMWRJEJ71191KP88NDGWVYEW") {
+                Ok(ulid) => ulid,
+                Err(_) => Ulid::nil(),
+            });
+
             /// Mints a new one: 48 bits of time, 80 random bits.
             pub fn mint(now: Timestamp, rng: &mut (impl CryptoRng + ?Sized)) -> Self {
                 let random = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
@@ -80,6 +86,8 @@ ids! {
     AppKeyId
     /// Names a device.
     DeviceId
+    /// Names a request in the log, when its sender gave it no name.
+    RequestId
     /// Names a session: its lineage of tokens keeps it over all renewals.
     SessionId
     /// Names a signing key; the `kid` of tokens.

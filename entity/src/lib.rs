@@ -11,7 +11,7 @@ pub mod signing_key;
 pub mod time;
 
 pub use self::{
-    id::{AppId, AppKeyId, DeviceId, InvalidId, SessionId, SigningKeyId, TokenId},
+    id::{AppId, AppKeyId, DeviceId, InvalidId, RequestId, SessionId, SigningKeyId, TokenId},
     secret::{PlainSecret, SecretHash, SecretKind},
     time::Timestamp,
 };

@@ -1,7 +1,7 @@
 //! Frozen history: a migration that was released is never changed, and imports nothing of ours.
 
-pub use sea_orm_migration::prelude::{MigratorTrait, SchemaManager};
 use sea_orm_migration::prelude::{MigrationTrait, async_trait};
+pub use sea_orm_migration::prelude::{MigratorTrait, SchemaManager};
 
 mod m20261120_000001_sessions;
 

@@ -11,7 +11,7 @@ pub const RESERVED: [&str; 8] = ["iss", "exp", "nbf", "iat", "jti", "jid", "sid"
 const FIELDS: [&str; 5] = ["sub", "aud", "ip", "useragent", "device_id"];
 
 /// Bytes that a body with claims may have, and so the claims themselves.
-pub const MAX_BYTES: usize = 16 * 1024;
+pub const MAX_CLAIM_BYTES: usize = 16 * 1024;
 
 /// The claims of a session beyond the registered ones: `aud`, `personal`, and any custom ones.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ impl Claims {
             }
         }
         let claims = Self(claims);
-        if claims.to_json().len() > MAX_BYTES {
+        if claims.to_json().len() > MAX_CLAIM_BYTES {
             return Err(Error::invalid("", "the claims would exceed 16 KiB"));
         }
         Ok(claims)

@@ -11,7 +11,7 @@ mod tokens;
 mod verify;
 
 pub use amend::amend;
-pub use claims::{Claims, RESERVED};
+pub use claims::{Claims, MAX_CLAIM_BYTES, RESERVED};
 pub use list::{Listing, list};
 pub use logout::{LogoutTarget, logout};
 pub use renew::{Client, renew};

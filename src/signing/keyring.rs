@@ -3,8 +3,8 @@
 use aws_lc_rs::digest;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use entity::{SigningKeyId, signing_key};
-use keys::{Algorithm, Jwk, MasterKey, PublicKey, SigningKey};
-use serde::Serialize;
+use keys::{Algorithm, MasterKey, PublicKey, SigningKey};
+use serde_json::{Map, Value};
 
 use crate::{
     error::{Error, Result},
@@ -25,10 +25,10 @@ pub struct Entry {
     key: SigningKey,
 }
 
-/// The public keys as JWK Set (RFC 7517 section 5), ready to be sent.
+/// The public keys as JWK Set (RFC 7517 section 5).
 #[derive(Clone, Debug)]
 pub struct Jwks {
-    pub body: String,
+    pub set: Map<String, Value>,
     /// A strong entity tag of the body (RFC 9110 section 8.8.3), quotes included.
     pub etag: String,
 }
@@ -102,21 +102,18 @@ impl Entry {
 
 impl Jwks {
     fn of(keys: &[Entry]) -> Result<Self> {
-        #[derive(Serialize)]
-        struct Set<'a> {
-            keys: Vec<&'a Jwk>,
-        }
         let keys = keys
             .iter()
             .filter(|entry| entry.row.revoked_at.is_none())
-            .map(|entry| &entry.public().jwk)
-            .collect();
-        let body = serde_json::to_string(&Set { keys }).map_err(Error::internal)?;
-        let hash = digest::digest(&digest::SHA256, body.as_bytes());
-        let etag = format!(
-            "\"{}\"",
-            BASE64_URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16])
-        );
-        Ok(Self { body, etag })
+            .map(|entry| serde_json::to_value(&entry.public().jwk))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Error::internal)?;
+        let keys = Value::Array(keys);
+        let hash = digest::digest(&digest::SHA256, keys.to_string().as_bytes());
+        let etag = BASE64_URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16]);
+        Ok(Self {
+            set: Map::from_iter([("keys".to_owned(), keys)]),
+            etag: format!("\"{etag}\""),
+        })
     }
 }

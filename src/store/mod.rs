@@ -7,7 +7,7 @@ mod write_path;
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr};
-use tokio::task::JoinHandle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use engine::is_unreachable;
 pub use write_path::{WritePath, renew_many};
@@ -23,7 +23,8 @@ pub struct Store {
     pub writer: DatabaseConnection,
     /// For renewals.
     pub renewals: WritePath,
-    renewing: JoinHandle<()>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
 /// The store cannot be opened.
@@ -50,12 +51,14 @@ impl Store {
     pub async fn open(config: &Config) -> Result<Self, StoreError> {
         let timeout = Duration::from_millis(config.database_timeout_ms);
         let (reader, writer) = sqlite::open(&config.database_url(), timeout).await?;
-        let (renewals, renewing) = WritePath::start(writer.clone());
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let renewals = WritePath::start(writer.clone(), &tasks, stop.clone());
         Ok(Self {
             reader,
             writer,
             renewals,
-            renewing,
+            tasks,
+            stop,
         })
     }
 
@@ -86,11 +89,11 @@ impl Store {
     ///
     /// # Errors
     /// When a connection does not close properly.
-    pub async fn close(self) -> Result<(), DbErr> {
-        drop(self.renewals);
-        // The writer ends when the last sender is gone; a panic in it was reported by the runtime.
-        let _ = self.renewing.await;
-        self.reader.close().await?;
-        self.writer.close().await
+    pub async fn close(&self) -> Result<(), DbErr> {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.reader.close_by_ref().await?;
+        self.writer.close_by_ref().await
     }
 }

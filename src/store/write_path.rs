@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 
 use entity::{SessionId, session};
 use sea_orm::{DatabaseConnection, DbErr};
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::engine;
 use crate::{
@@ -34,10 +32,15 @@ struct Waiting {
 }
 
 impl WritePath {
-    /// Starts the task that decides; it ends when the last `WritePath` is dropped and nothing waits.
-    pub(super) fn start(db: DatabaseConnection) -> (Self, JoinHandle<()>) {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        (Self(sender), tokio::spawn(run(db, receiver)))
+    /// Starts the task that decides. After `stop` it takes nothing more, decides what waits, and ends.
+    pub(super) fn start(
+        db: DatabaseConnection,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        tasks.spawn(run(db, queue, stop));
+        Self(sender)
     }
 
     /// Decides one renewal, together with those that wait beside it. When this answers, the decision is
@@ -56,24 +59,34 @@ impl WritePath {
     }
 }
 
-async fn run(db: DatabaseConnection, mut queue: mpsc::Receiver<Waiting>) {
+async fn run(db: DatabaseConnection, mut queue: mpsc::Receiver<Waiting>, stop: CancellationToken) {
     let mut waiting = Vec::with_capacity(BATCH);
-    while queue.recv_many(&mut waiting, BATCH).await > 0 {
-        let (renewals, answers): (Vec<_>, Vec<_>) = waiting
-            .drain(..)
-            .map(|one| (one.renewal, one.answer))
-            .unzip();
-        // A caller that went away does not want its answer: nobody is told then.
-        match renew_many(&db, &renewals).await {
-            Ok(outcomes) => {
-                for (answer, outcome) in answers.into_iter().zip(outcomes) {
-                    let _ = answer.send(Ok(outcome));
+    loop {
+        tokio::select! {
+            () = stop.cancelled(), if !queue.is_closed() => queue.close(),
+            count = queue.recv_many(&mut waiting, BATCH) => {
+                if count == 0 {
+                    return;
                 }
+                answer(&db, waiting.drain(..)).await;
             }
-            Err(error) => {
-                for answer in answers {
-                    let _ = answer.send(Err(error.clone()));
-                }
+        }
+    }
+}
+
+async fn answer(db: &DatabaseConnection, waiting: impl Iterator<Item = Waiting>) {
+    let (renewals, answers): (Vec<_>, Vec<_>) =
+        waiting.map(|one| (one.renewal, one.answer)).unzip();
+    // A caller that went away does not want its answer: nobody is told then.
+    match renew_many(db, &renewals).await {
+        Ok(outcomes) => {
+            for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                let _ = answer.send(Ok(outcome));
+            }
+        }
+        Err(error) => {
+            for answer in answers {
+                let _ = answer.send(Err(error.clone()));
             }
         }
     }

@@ -1,0 +1,450 @@
+//! The bodies of the operations on apps.
+
+use entity::{AppId, SigningKeyId, Timestamp, app, time::Span};
+use keys::{Algorithm, KeyType};
+use poem_openapi::{
+    Enum, Object,
+    types::{Example, MaybeUndefined},
+};
+
+use crate::{
+    api::types::Id,
+    apps::{AppChanges, Created, LoadedApp, NewApp},
+    sessions::Listing,
+};
+
+/// An app that is to be made. All times in seconds.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct CreateRequest {
+    #[oai(validator(min_length = 1, max_length = 100))]
+    pub name: String,
+    #[oai(default, validator(max_length = 1000))]
+    pub description: String,
+    /// Life of an auth token.
+    #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
+    pub token_expire: i64,
+    /// From its issue until an auth token is valid.
+    #[oai(default, validator(minimum(value = "0"), maximum(value = "31536000")))]
+    pub token_notbefore: i64,
+    /// Life of a refresh token: a session ends that is not renewed for so long.
+    #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
+    pub refresh_expire: i64,
+    /// From its issue until a refresh token may be used; below `refresh_expire`.
+    #[oai(validator(minimum(value = "0"), maximum(value = "31536000")))]
+    pub refresh_notbefore: i64,
+    pub key_type: KeyTypeName,
+    /// Must be one of `key_type`. This release signs with ES256.
+    pub algo: AlgorithmName,
+    /// Between two signing keys.
+    #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
+    pub rotation_period: i64,
+    /// `iss` of the tokens; the app's name, unless set.
+    #[oai(validator(min_length = 1, max_length = 255))]
+    pub issuer: Option<String>,
+    /// For how long the immediate parent of a refresh token is answered again; 0 is strictly single use.
+    #[oai(default, validator(minimum(value = "0"), maximum(value = "31536000")))]
+    pub refresh_grace: i64,
+    /// Absolute life of a session, however often it is renewed.
+    #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
+    pub session_expire: Option<i64>,
+    /// Past it, the oldest session of a subject ends when a new one begins.
+    #[oai(validator(minimum(value = "1"), maximum(value = "10000")))]
+    pub max_sessions_per_subject: Option<i64>,
+    /// Origins of web pages that may use publishable keys, such as `https://app.example.com`.
+    #[oai(default, validator(max_items = 100))]
+    pub allowed_origins: Vec<String>,
+}
+
+/// Changes of an app; what is left out stays. `null` removes `issuer`, `session_expire` or
+/// `max_sessions_per_subject`.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct UpdateRequest {
+    #[oai(validator(min_length = 1, max_length = 100))]
+    pub name: Option<String>,
+    #[oai(validator(max_length = 1000))]
+    pub description: Option<String>,
+    #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
+    pub token_expire: Option<i64>,
+    #[oai(validator(minimum(value = "0"), maximum(value = "31536000")))]
+    pub token_notbefore: Option<i64>,
+    #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
+    pub refresh_expire: Option<i64>,
+    #[oai(validator(minimum(value = "0"), maximum(value = "31536000")))]
+    pub refresh_notbefore: Option<i64>,
+    #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
+    pub rotation_period: Option<i64>,
+    #[oai(validator(min_length = 1, max_length = 255))]
+    pub issuer: MaybeUndefined<String>,
+    #[oai(validator(minimum(value = "0"), maximum(value = "31536000")))]
+    pub refresh_grace: Option<i64>,
+    #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
+    pub session_expire: MaybeUndefined<i64>,
+    #[oai(validator(minimum(value = "1"), maximum(value = "10000")))]
+    pub max_sessions_per_subject: MaybeUndefined<i64>,
+    #[oai(validator(max_items = 100))]
+    pub allowed_origins: Option<Vec<String>>,
+}
+
+/// The family of a signing key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub enum KeyTypeName {
+    #[oai(rename = "ECDSA")]
+    Ecdsa,
+    #[oai(rename = "RSA")]
+    Rsa,
+    #[oai(rename = "EdDSA")]
+    EdDsa,
+}
+
+/// A signature algorithm (RFC 7518).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "UPPERCASE")]
+pub enum AlgorithmName {
+    Es256,
+    Es384,
+    Es512,
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    #[oai(rename = "EdDSA")]
+    EdDsa,
+}
+
+/// An app that was made. Its keys are shown this once.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct CreateResponse {
+    pub app_id: Id<AppId>,
+    /// The secret app-key, for backends.
+    pub app_key: String,
+    /// The publishable app-key, for front ends.
+    pub publishable_key: String,
+    /// Base64 of the PEM of the public signing key.
+    pub public_key: String,
+    pub key_id: Id<SigningKeyId>,
+    pub algo: String,
+}
+
+/// A page of apps.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct ListResponse {
+    pub apps: Vec<AppObject>,
+    /// Where the next page begins; null on the last.
+    pub next_cursor: Option<Id<AppId>>,
+}
+
+/// The app.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct AppInfoResponse {
+    pub app: AppObject,
+}
+
+/// An app and its policy. Durations in seconds, points in time in seconds of the Unix epoch.
+#[derive(Debug, Object)]
+pub struct AppObject {
+    pub id: Id<AppId>,
+    pub name: String,
+    pub description: String,
+    pub token_expiry: i64,
+    pub token_notbefore: i64,
+    pub refresh_expiry: i64,
+    pub refresh_notbefore: i64,
+    pub key_type: String,
+    pub algo: String,
+    pub rotation_period: i64,
+    pub add_time: i64,
+    /// 0 when it was never changed.
+    pub update_time: i64,
+    /// 0 when its key was never rotated.
+    pub last_key_rotate: i64,
+    pub issuer: String,
+    pub refresh_grace: i64,
+    pub session_expire: Option<i64>,
+    pub max_sessions_per_subject: Option<i64>,
+    pub allowed_origins: Vec<String>,
+}
+
+/// The public keys of an app.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct PubKeysResponse {
+    pub keys: Vec<PublicKeyObject>,
+}
+
+/// A public key.
+#[derive(Debug, Object)]
+pub struct PublicKeyObject {
+    pub key_id: Id<SigningKeyId>,
+    /// Base64 of its PEM.
+    pub public_key: String,
+    pub key_type: String,
+    pub key_algo: String,
+    /// When the next key is due, in seconds of the Unix epoch.
+    pub exp_time: i64,
+    /// Whether it no longer verifies.
+    pub is_expired: bool,
+    pub is_revoked: bool,
+}
+
+impl From<CreateRequest> for NewApp {
+    fn from(request: CreateRequest) -> Self {
+        Self {
+            name: request.name,
+            description: request.description,
+            issuer: request.issuer,
+            token_expire: request.token_expire,
+            token_notbefore: request.token_notbefore,
+            refresh_expire: request.refresh_expire,
+            refresh_notbefore: request.refresh_notbefore,
+            refresh_grace: request.refresh_grace,
+            session_expire: request.session_expire,
+            max_sessions_per_subject: request.max_sessions_per_subject,
+            key_type: request.key_type.into(),
+            algorithm: request.algo.into(),
+            rotation_period: request.rotation_period,
+            allowed_origins: request.allowed_origins,
+        }
+    }
+}
+
+impl From<UpdateRequest> for AppChanges {
+    fn from(request: UpdateRequest) -> Self {
+        Self {
+            name: request.name,
+            description: request.description,
+            issuer: change(request.issuer),
+            token_expire: request.token_expire,
+            token_notbefore: request.token_notbefore,
+            refresh_expire: request.refresh_expire,
+            refresh_notbefore: request.refresh_notbefore,
+            refresh_grace: request.refresh_grace,
+            session_expire: change(request.session_expire),
+            max_sessions_per_subject: change(request.max_sessions_per_subject),
+            rotation_period: request.rotation_period,
+            allowed_origins: request.allowed_origins,
+        }
+    }
+}
+
+/// Nothing to change, something to remove, or something to set.
+fn change<T>(value: MaybeUndefined<T>) -> Option<Option<T>> {
+    match value {
+        MaybeUndefined::Undefined => None,
+        MaybeUndefined::Null => Some(None),
+        MaybeUndefined::Value(value) => Some(Some(value)),
+    }
+}
+
+impl From<KeyTypeName> for KeyType {
+    fn from(name: KeyTypeName) -> Self {
+        match name {
+            KeyTypeName::Ecdsa => Self::Ecdsa,
+            KeyTypeName::Rsa => Self::Rsa,
+            KeyTypeName::EdDsa => Self::EdDsa,
+        }
+    }
+}
+
+impl From<AlgorithmName> for Algorithm {
+    fn from(name: AlgorithmName) -> Self {
+        match name {
+            AlgorithmName::Es256 => Self::Es256,
+            AlgorithmName::Es384 => Self::Es384,
+            AlgorithmName::Es512 => Self::Es512,
+            AlgorithmName::Rs256 => Self::Rs256,
+            AlgorithmName::Rs384 => Self::Rs384,
+            AlgorithmName::Rs512 => Self::Rs512,
+            AlgorithmName::Ps256 => Self::Ps256,
+            AlgorithmName::Ps384 => Self::Ps384,
+            AlgorithmName::Ps512 => Self::Ps512,
+            AlgorithmName::EdDsa => Self::EdDsa,
+        }
+    }
+}
+
+impl From<Created> for CreateResponse {
+    fn from(created: Created) -> Self {
+        Self {
+            app_id: Id(created.id),
+            app_key: created.secret_key.reveal().to_owned(),
+            publishable_key: created.publishable_key.reveal().to_owned(),
+            public_key: created.public_key,
+            key_id: Id(created.signing_key_id),
+            algo: created.algorithm,
+        }
+    }
+}
+
+impl From<Listing<app::Model, AppId>> for ListResponse {
+    fn from(page: Listing<app::Model, AppId>) -> Self {
+        Self {
+            apps: page.items.iter().map(AppObject::of).collect(),
+            next_cursor: page.next.map(Id),
+        }
+    }
+}
+
+impl AppObject {
+    /// What the contract shows of an app.
+    pub fn of(app: &app::Model) -> Self {
+        let key_type = app.algorithm.parse().map(Algorithm::key_type);
+        Self {
+            id: Id(app.id),
+            name: app.name.clone(),
+            description: app.description.clone(),
+            token_expiry: app.token_expiry,
+            token_notbefore: app.token_notbefore,
+            refresh_expiry: app.refresh_expiry,
+            refresh_notbefore: app.refresh_notbefore,
+            key_type: key_type.map(|name| name.to_string()).unwrap_or_default(),
+            algo: app.algorithm.clone(),
+            rotation_period: app.rotation_period,
+            add_time: app.created_at.as_seconds(),
+            update_time: app.updated_at.map_or(0, Timestamp::as_seconds),
+            last_key_rotate: 0,
+            issuer: app.issuer().to_owned(),
+            refresh_grace: app.refresh_grace,
+            session_expire: app.session_expiry,
+            max_sessions_per_subject: app.max_sessions_per_subject,
+            allowed_origins: app.allowed_origins().map(str::to_owned).collect(),
+        }
+    }
+}
+
+impl PubKeysResponse {
+    /// The public keys of `loaded`.
+    pub fn of(loaded: &LoadedApp) -> Self {
+        let period = Span::seconds(loaded.app.rotation_period);
+        let keys = loaded
+            .keyring
+            .entries()
+            .map(|entry| {
+                let key = entry.public();
+                PublicKeyObject {
+                    key_id: Id(entry.row.id),
+                    public_key: key.pem_base64.clone(),
+                    key_type: key.algorithm.key_type().to_string(),
+                    key_algo: key.algorithm.to_string(),
+                    exp_time: (entry.row.created_at + period).as_seconds(),
+                    is_expired: false,
+                    is_revoked: entry.row.revoked_at.is_some(),
+                }
+            })
+            .collect();
+        Self { keys }
+    }
+}
+
+impl Example for CreateRequest {
+    fn example() -> Self {
+        Self {
+            name: "shop".to_owned(),
+            description: "The web shop".to_owned(),
+            token_expire: 3600,
+            token_notbefore: 0,
+            refresh_expire: 1_209_600,
+            refresh_notbefore: 0,
+            key_type: KeyTypeName::Ecdsa,
+            algo: AlgorithmName::Es256,
+            rotation_period: 7_776_000,
+            issuer: Some("https://shop.example.com".to_owned()),
+            refresh_grace: 10,
+            session_expire: None,
+            max_sessions_per_subject: None,
+            allowed_origins: vec!["https://shop.example.com".to_owned()],
+        }
+    }
+}
+
+impl Example for UpdateRequest {
+    fn example() -> Self {
+        Self {
+            name: None,
+            description: None,
+            token_expire: Some(900),
+            token_notbefore: None,
+            refresh_expire: None,
+            refresh_notbefore: None,
+            rotation_period: None,
+            issuer: MaybeUndefined::Undefined,
+            refresh_grace: Some(10),
+            session_expire: MaybeUndefined::Null,
+            max_sessions_per_subject: MaybeUndefined::Undefined,
+            allowed_origins: None,
+        }
+    }
+}
+
+impl Example for CreateResponse {
+    fn example() -> Self {
+        Self {
+            app_id: Id(AppId::EXAMPLE),
+            app_key: "rnw_sk_01JMWRJEJ71191KP88NDGWVYEW…".to_owned(),
+            publishable_key: "rnw_pk_01JMWRJEJ71191KP88NDGWVYEW…".to_owned(),
+            public_key: "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0K…".to_owned(),
+            key_id: Id(SigningKeyId::EXAMPLE),
+            algo: "ES256".to_owned(),
+        }
+    }
+}
+
+fn example_app() -> AppObject {
+    AppObject {
+        id: Id(AppId::EXAMPLE),
+        name: "shop".to_owned(),
+        description: "The web shop".to_owned(),
+        token_expiry: 3600,
+        token_notbefore: 0,
+        refresh_expiry: 1_209_600,
+        refresh_notbefore: 0,
+        key_type: "ECDSA".to_owned(),
+        algo: "ES256".to_owned(),
+        rotation_period: 7_776_000,
+        add_time: 1_740_427_049,
+        update_time: 0,
+        last_key_rotate: 0,
+        issuer: "shop".to_owned(),
+        refresh_grace: 0,
+        session_expire: None,
+        max_sessions_per_subject: None,
+        allowed_origins: vec!["https://shop.example.com".to_owned()],
+    }
+}
+
+impl Example for ListResponse {
+    fn example() -> Self {
+        Self {
+            apps: vec![example_app()],
+            next_cursor: None,
+        }
+    }
+}
+
+impl Example for AppInfoResponse {
+    fn example() -> Self {
+        Self { app: example_app() }
+    }
+}
+
+impl Example for PubKeysResponse {
+    fn example() -> Self {
+        Self {
+            keys: vec![PublicKeyObject {
+                key_id: Id(SigningKeyId::EXAMPLE),
+                public_key: "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0K…".to_owned(),
+                key_type: "ECDSA".to_owned(),
+                key_algo: "ES256".to_owned(),
+                exp_time: 1_748_203_049,
+                is_expired: false,
+                is_revoked: false,
+            }],
+        }
+    }
+}

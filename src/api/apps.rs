@@ -1,0 +1,155 @@
+//! `/root`: the administration of apps. `/app/{app_id}`: what an app may know of itself.
+
+use std::sync::Arc;
+
+use entity::AppId;
+use poem::web::Data;
+use poem_openapi::{
+    OpenApi,
+    param::{Path, Query},
+    payload::Json,
+};
+
+use crate::{
+    api::{
+        Tag,
+        app_objects::{
+            AppInfoResponse, AppObject, CreateRequest, CreateResponse, ListResponse,
+            PubKeysResponse, UpdateRequest,
+        },
+        auth::{AnyKey, RootKey, SecretKey},
+        body::Body,
+        failure::{Failure, Keyed, KeyedBody, KeyedItem, KeyedItemBody, KeyedQuery},
+        types::{Id, StatusResponse, default_limit},
+    },
+    app::App,
+    apps,
+    error::Result,
+};
+
+/// The operations on apps.
+#[derive(Debug)]
+pub struct Apps;
+
+type Reply<T, S> = Result<Json<T>, Failure<S>>;
+
+#[OpenApi]
+impl Apps {
+    /// Make an app
+    ///
+    /// With its signing key, a secret and a publishable app-key. The keys are shown this once.
+    #[oai(
+        path = "/root/create",
+        method = "post",
+        operation_id = "create_app",
+        tag = "Tag::Administration"
+    )]
+    async fn create(
+        &self,
+        Data(app): Data<&Arc<App>>,
+        _root: RootKey,
+        body: Body<CreateRequest>,
+    ) -> Reply<CreateResponse, KeyedBody> {
+        let created = apps::create(app, body.value.into()).await?;
+        Ok(Json(created.into()))
+    }
+
+    /// List the apps
+    ///
+    /// The newest first.
+    #[oai(
+        path = "/root/list",
+        method = "get",
+        operation_id = "list_apps",
+        tag = "Tag::Administration"
+    )]
+    async fn list(
+        &self,
+        Data(app): Data<&Arc<App>>,
+        _root: RootKey,
+        /// `next_cursor` of the page before.
+        cursor: Query<Option<Id<AppId>>>,
+        /// Apps on a page.
+        #[oai(
+            default = "default_limit",
+            validator(minimum(value = "1"), maximum(value = "500"))
+        )]
+        limit: Query<u64>,
+    ) -> Reply<ListResponse, KeyedQuery> {
+        let cursor: Option<AppId> = cursor.0.map(|Id(id)| id);
+        let page = apps::list(app, cursor, limit.0).await?;
+        Ok(Json(page.into()))
+    }
+
+    /// Change an app
+    ///
+    /// Any subset of its policy. What was issued before keeps its dates.
+    #[oai(
+        path = "/root/:app_id",
+        method = "patch",
+        operation_id = "update_app",
+        tag = "Tag::Administration"
+    )]
+    async fn update(
+        &self,
+        Data(app): Data<&Arc<App>>,
+        _root: RootKey,
+        app_id: Path<Id<AppId>>,
+        body: Body<UpdateRequest>,
+    ) -> Reply<StatusResponse, KeyedItemBody> {
+        let Id(id) = app_id.0;
+        apps::update(app, id, body.value.into()).await?;
+        Ok(Json(StatusResponse::ok()))
+    }
+
+    /// Delete an app
+    ///
+    /// Its keys and tokens are worth nothing from now on. There is no way back.
+    #[oai(
+        path = "/root/:app_id",
+        method = "delete",
+        operation_id = "delete_app",
+        tag = "Tag::Administration"
+    )]
+    async fn delete(
+        &self,
+        Data(app): Data<&Arc<App>>,
+        _root: RootKey,
+        app_id: Path<Id<AppId>>,
+    ) -> Reply<StatusResponse, KeyedItem> {
+        let Id(id) = app_id.0;
+        apps::delete(app, id).await?;
+        Ok(Json(StatusResponse::ok()))
+    }
+
+    /// Show the app
+    #[oai(
+        path = "/app/:app_id",
+        method = "get",
+        operation_id = "get_app",
+        tag = "Tag::Keys"
+    )]
+    async fn show(
+        &self,
+        SecretKey(caller): SecretKey,
+        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
+    ) -> Reply<AppInfoResponse, Keyed> {
+        let app = AppObject::of(&caller.app.app);
+        Ok(Json(AppInfoResponse { app }))
+    }
+
+    /// List the public keys
+    #[oai(
+        path = "/app/:app_id/pub-keys",
+        method = "get",
+        operation_id = "pub_keys",
+        tag = "Tag::Keys"
+    )]
+    async fn pub_keys(
+        &self,
+        AnyKey(caller): AnyKey,
+        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
+    ) -> Reply<PubKeysResponse, Keyed> {
+        Ok(Json(PubKeysResponse::of(&caller.app)))
+    }
+}

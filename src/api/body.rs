@@ -1,0 +1,98 @@
+//! A JSON request body, refused with the name of every member that is wrong.
+
+use std::sync::Arc;
+
+use poem::{Request, RequestBody, error::ReadBodyError, http::header};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    registry::{MetaMediaType, MetaRequest, Registry},
+    types::ParseFromJSON,
+};
+use serde_json::Value;
+
+use crate::{
+    api::{failure::Refused, schema::Schemas},
+    error::Error,
+};
+
+/// Bytes that a request body may have.
+pub const MAX_BYTES: usize = 64 * 1024;
+
+/// A request body of type `T`, and its size in bytes.
+#[derive(Debug)]
+pub struct Body<T> {
+    pub value: T,
+    pub bytes: usize,
+}
+
+impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        Some(MetaRequest {
+            description: None,
+            content: vec![MetaMediaType {
+                content_type: "application/json",
+                schema: T::schema_ref(),
+            }],
+            required: true,
+        })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        if !request.content_type().is_some_and(is_json) {
+            return Err(Refused::UnsupportedMediaType.into());
+        }
+        let announced = request
+            .headers()
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|bytes| bytes > MAX_BYTES) {
+            return Err(Refused::BodyTooLarge.into());
+        }
+        let bytes =
+            body.take()?
+                .into_bytes_limit(MAX_BYTES)
+                .await
+                .map_err(|error| match error {
+                    ReadBodyError::PayloadTooLarge => Refused::BodyTooLarge.into(),
+                    // The client broke off, or its transfer coding is broken.
+                    _ => poem::Error::from(Refused::MalformedJson(
+                        "the body is incomplete".to_owned(),
+                    )),
+                })?;
+        let value: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| Refused::MalformedJson(error.to_string()))?;
+
+        let violations = match request.data::<Arc<Schemas>>() {
+            Some(schemas) => schemas.violations(&T::schema_ref(), &value),
+            None => return Err(Error::internal("the schemas are missing").into()),
+        };
+        if !violations.is_empty() {
+            return Err(Error::Invalid(violations).into());
+        }
+        let value = T::parse_from_json(Some(value))
+            .map_err(|error| Error::invalid("", error.into_message()))?;
+        Ok(Self {
+            value,
+            bytes: bytes.len(),
+        })
+    }
+}
+
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let essence = essence.to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}

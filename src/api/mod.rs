@@ -1,0 +1,174 @@
+//! The HTTP contract: the route tree, and what surrounds it.
+
+mod app_objects;
+mod apps;
+mod auth;
+mod body;
+mod client;
+mod cors;
+mod edge;
+mod failure;
+mod problem;
+mod schema;
+mod service;
+mod session_objects;
+mod sessions;
+mod types;
+
+use std::sync::Arc;
+
+use poem::{
+    Endpoint, EndpointExt, Response, Route,
+    endpoint::make_sync,
+    get,
+    middleware::{AddData, CatchPanic},
+};
+use poem_openapi::{
+    LicenseObject, OpenApi, OpenApiService, Tags, registry::Registry, types::ToJSON,
+};
+
+use crate::{
+    api::{
+        apps::Apps,
+        cors::Cors,
+        edge::{Edge, RouteInfo, RouteTable},
+        schema::Schemas,
+        service::Service,
+        sessions::Sessions,
+    },
+    app::App,
+    apps::Created,
+};
+
+type Api = (Sessions, Apps, Service);
+
+/// What an operation is about.
+#[derive(Debug, Tags)]
+pub enum Tag {
+    /// Sessions: sign, renew, verify, end
+    Sessions,
+    /// An app and its public keys
+    Keys,
+    /// Apps, with the root key
+    Administration,
+    /// The service itself
+    Service,
+}
+
+/// Everything that the server answers.
+pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
+    let service = service();
+    let spec = service.spec();
+    let docs = service.swagger_ui();
+    let spec_endpoint = make_sync(move |_| {
+        Response::builder()
+            .content_type("application/json")
+            .body(spec.clone())
+    });
+
+    let routes = Route::new()
+        .nest("/docs", docs)
+        .at("/openapi.json", get(spec_endpoint))
+        .nest("/", service)
+        .with(CatchPanic::new())
+        .with(AddData::new(app.clone()))
+        .with(AddData::new(Arc::new(schemas())));
+    Edge {
+        routes: Cors {
+            routes,
+            app: app.clone(),
+        },
+        app,
+        table: route_table(),
+    }
+}
+
+/// The metrics of `app`, for a listener of their own.
+pub fn metrics_endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
+    Route::new()
+        .at(
+            "/metrics",
+            get(make_sync(move |_| {
+                Response::builder()
+                    .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+                    .body(app.metrics.exposition())
+            })),
+        )
+        .map_to_response()
+}
+
+/// The OpenAPI document.
+pub fn openapi() -> String {
+    service().spec()
+}
+
+fn service() -> OpenApiService<Api, ()> {
+    OpenApiService::new(
+        (Sessions, Apps, Service),
+        "renewd",
+        env!("CARGO_PKG_VERSION"),
+    )
+    .summary("JWT sessions with single-use refresh tokens")
+    .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
+}
+
+fn schemas() -> Schemas {
+    let mut registry = Registry::new();
+    <Api as OpenApi>::register(&mut registry);
+    Schemas::new(registry)
+}
+
+/// poem-openapi gives the router its own names for the parameters of a path: `/app/:param0/renew`.
+fn route_table() -> RouteTable {
+    let paths = <Api as OpenApi>::meta()
+        .into_iter()
+        .flat_map(|api| api.paths);
+    let mut table = RouteTable::default();
+    for path in paths {
+        let mut count = 0;
+        let segments = path.path.split('/').map(|segment| {
+            if segment.starts_with('{') {
+                count += 1;
+                format!(":param{}", count - 1)
+            } else {
+                segment.to_owned()
+            }
+        });
+        let pattern = segments.collect::<Vec<_>>().join("/");
+        let info = table.0.entry(pattern).or_insert_with(|| RouteInfo {
+            template: path.path.clone(),
+            methods: Vec::new(),
+        });
+        let methods = path.operations.iter().map(|operation| &operation.method);
+        info.methods.extend(methods.map(ToString::to_string));
+        info.methods.sort();
+    }
+    for (pattern, path) in [
+        ("/docs", "/docs"),
+        ("/docs/", "/docs"),
+        ("/openapi.json", "/openapi.json"),
+    ] {
+        table.0.insert(
+            pattern.to_owned(),
+            RouteInfo {
+                template: path.to_owned(),
+                methods: vec!["GET".to_owned()],
+            },
+        );
+    }
+    table
+}
+
+/// An app as the API shows it.
+pub fn app_to_json(app: &entity::app::Model) -> serde_json::Value {
+    app_objects::AppObject::of(app)
+        .to_json()
+        .unwrap_or_default()
+}
+
+/// An app that was made, as the API shows it.
+pub fn created_to_json(created: Created) -> serde_json::Value {
+    app_objects::CreateResponse::from(created)
+        .to_json()
+        .unwrap_or_default()
+}

@@ -1,0 +1,422 @@
+//! The bodies of the operations on sessions.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use entity::{DeviceId, SessionId, SigningKeyId, TokenId, session};
+use keys::TokenType;
+use poem_openapi::{
+    Enum, Object,
+    types::{Example, MaybeUndefined},
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    api::types::{Audience, Id, JsonObject},
+    error::{Error, Result},
+    sessions::{Grant, Listing, LogoutTarget, Verified},
+};
+
+/// A session that is to begin.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct SignRequest {
+    /// The user, by the name that resource servers know.
+    #[oai(validator(min_length = 1, max_length = 255))]
+    pub sub: String,
+    pub aud: Audience,
+    /// Where the user is.
+    pub ip: IpAddr,
+    #[oai(validator(max_length = 1024))]
+    pub useragent: String,
+    /// Any object; it becomes the claim `personal`.
+    pub personal: Option<JsonObject>,
+    /// The user's device.
+    pub device_id: Option<Id<DeviceId>>,
+    /// Further claims of the auth token.
+    #[oai(flatten)]
+    pub custom: JsonObject,
+}
+
+/// A refresh token that is to be renewed.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct RenewRequest {
+    #[oai(validator(min_length = 1))]
+    pub refresh_token: String,
+    /// Where the user is. Required with a secret key; with a publishable key the address of the connection
+    /// is taken.
+    pub ip: Option<IpAddr>,
+    /// Required with a secret key; with a publishable key the `User-Agent` of the request is taken.
+    #[oai(validator(max_length = 1024))]
+    pub useragent: Option<String>,
+}
+
+/// A signed pair of tokens.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct GrantResponse {
+    /// What resource servers take: a JWT, good until it expires.
+    pub auth_token: String,
+    /// Good for one renewal.
+    pub refresh_token: String,
+    /// The key that signed both; `kid` in their headers.
+    pub key_id: Id<SigningKeyId>,
+    /// Base64 of the PEM of the public key that verifies both.
+    pub public_key: String,
+    pub session_id: Id<SessionId>,
+    /// Always `Bearer`.
+    pub token_type: String,
+    /// Seconds until the auth token expires.
+    pub expires_in: i64,
+    /// Seconds until the refresh token expires.
+    pub refresh_expires_in: i64,
+    /// Seconds after which a client should renew. Spread, so that clients do not come all at once.
+    pub renew_after: i64,
+}
+
+/// A token that is to be verified.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct VerifyRequest {
+    pub token: String,
+}
+
+/// Whether a token is good.
+#[derive(Debug, Object)]
+#[oai(example, skip_serializing_if_is_none)]
+pub struct VerifyResponse {
+    pub verified: bool,
+    /// The claims of a good token.
+    pub claims: Option<JsonObject>,
+    #[oai(rename = "type")]
+    pub kind: Option<TokenKind>,
+    pub session_id: Option<Id<SessionId>>,
+}
+
+/// What a token is for.
+#[derive(Debug, Enum)]
+#[oai(rename_all = "lowercase")]
+pub enum TokenKind {
+    Auth,
+    Refresh,
+}
+
+/// The sessions that are to end: exactly one of `token`, `session_id` and `sub`.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct LogoutRequest {
+    /// An auth or refresh token of the session, expired or not.
+    pub token: Option<String>,
+    pub session_id: Option<Id<SessionId>>,
+    /// All sessions of this subject.
+    #[oai(validator(min_length = 1, max_length = 255))]
+    pub sub: Option<String>,
+    /// With `sub`: but for this one.
+    pub except_session_id: Option<Id<SessionId>>,
+}
+
+/// How many sessions were ended.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct LogoutResponse {
+    /// Always `ok`.
+    pub status: String,
+    /// Sessions that this ended.
+    pub revoked: u64,
+}
+
+/// The subject whose sessions are to be listed.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct GetSessionRequest {
+    #[oai(validator(min_length = 1, max_length = 255))]
+    pub sub: String,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<Id<SessionId>>,
+    /// Sessions on a page.
+    #[oai(
+        default = "crate::api::types::default_limit",
+        validator(minimum(value = "1"), maximum(value = "500"))
+    )]
+    pub limit: u64,
+}
+
+/// A page of sessions.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct GetSessionResponse {
+    pub sessions: Vec<SessionObject>,
+    /// Where the next page begins; null on the last.
+    pub next_cursor: Option<Id<SessionId>>,
+}
+
+/// A session that can be renewed. Times of tokens in seconds of the Unix epoch.
+#[derive(Debug, Object)]
+pub struct SessionObject {
+    pub token_id: Id<TokenId>,
+    pub key_id: Id<SigningKeyId>,
+    pub auth_token_iat: i64,
+    pub auth_token_nbf: i64,
+    pub auth_token_exp: i64,
+    pub refresh_token_iat: i64,
+    pub refresh_token_nbf: i64,
+    pub refresh_token_exp: i64,
+    pub ip_address: String,
+    pub user_agent: String,
+    pub session_id: Id<SessionId>,
+    /// RFC 3339.
+    pub created_at: String,
+    /// RFC 3339; null before the first renewal.
+    pub renewed_at: Option<String>,
+    pub renewals: i64,
+    pub device_id: Option<Id<DeviceId>>,
+}
+
+/// Claims that the next renewal is to carry.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct AmendRequest {
+    /// Takes the place of the claim `personal`; `null` removes it.
+    pub personal: MaybeUndefined<JsonObject>,
+    /// Further claims; `null` removes one.
+    #[oai(flatten)]
+    pub custom: JsonObject,
+}
+
+impl From<Grant> for GrantResponse {
+    fn from(grant: Grant) -> Self {
+        Self {
+            auth_token: grant.auth_token,
+            refresh_token: grant.refresh_token,
+            key_id: Id(grant.key_id),
+            public_key: grant.public_key,
+            session_id: Id(grant.session_id),
+            token_type: "Bearer".to_owned(),
+            expires_in: grant.expires_in,
+            refresh_expires_in: grant.refresh_expires_in,
+            renew_after: grant.renew_after,
+        }
+    }
+}
+
+impl From<Option<Verified>> for VerifyResponse {
+    fn from(verified: Option<Verified>) -> Self {
+        let Some(verified) = verified else {
+            return Self {
+                verified: false,
+                claims: None,
+                kind: None,
+                session_id: None,
+            };
+        };
+        Self {
+            verified: true,
+            claims: Some(JsonObject(verified.claims)),
+            kind: Some(match verified.token_type {
+                TokenType::Auth => TokenKind::Auth,
+                TokenType::Refresh => TokenKind::Refresh,
+            }),
+            session_id: Some(Id(verified.session_id)),
+        }
+    }
+}
+
+impl LogoutRequest {
+    /// What is to end.
+    ///
+    /// # Errors
+    /// When it is not exactly one thing.
+    pub fn target(self) -> Result<LogoutTarget> {
+        let except = self.except_session_id.map(|Id(id)| id);
+        match (self.token, self.session_id, self.sub, except) {
+            (Some(token), None, None, None) => Ok(LogoutTarget::Token(token)),
+            (None, Some(Id(id)), None, None) => Ok(LogoutTarget::Session(id)),
+            (None, None, Some(sub), except) => Ok(LogoutTarget::Subject { sub, except }),
+            (None, None, None, _) => Err(Error::invalid(
+                "token",
+                "one of token, session_id and sub is required",
+            )),
+            (_, _, None, Some(_)) => Err(Error::invalid("except_session_id", "goes with sub only")),
+            _ => Err(Error::invalid(
+                "token",
+                "only one of token, session_id and sub may be given",
+            )),
+        }
+    }
+}
+
+impl LogoutResponse {
+    /// That so many sessions were ended.
+    pub fn of(revoked: u64) -> Self {
+        Self {
+            status: "ok".to_owned(),
+            revoked,
+        }
+    }
+}
+
+impl From<Listing<session::Model, SessionId>> for GetSessionResponse {
+    fn from(page: Listing<session::Model, SessionId>) -> Self {
+        Self {
+            sessions: page.items.into_iter().map(SessionObject::from).collect(),
+            next_cursor: page.next.map(Id),
+        }
+    }
+}
+
+impl From<session::Model> for SessionObject {
+    fn from(session: session::Model) -> Self {
+        let iat = session.issued_at.as_seconds();
+        Self {
+            token_id: Id(session.token_id),
+            key_id: Id(session.key_id),
+            auth_token_iat: iat,
+            auth_token_nbf: session.auth_not_before.as_seconds(),
+            auth_token_exp: session.auth_expires_at.as_seconds(),
+            refresh_token_iat: iat,
+            refresh_token_nbf: session.not_before.as_seconds(),
+            refresh_token_exp: session.expires_at.as_seconds(),
+            ip_address: session.ip,
+            user_agent: session.user_agent,
+            session_id: Id(session.id),
+            created_at: session.id.minted_at().to_rfc3339(),
+            renewed_at: (session.generation > 0).then(|| session.issued_at.to_rfc3339()),
+            renewals: session.generation,
+            device_id: session.device_id.map(Id),
+        }
+    }
+}
+
+const EXAMPLE_AUTH_TOKEN: &str = "eyJhbGciOiJFUzI1NiIsImtpZCI6IjAxSk1X…";
+const EXAMPLE_REFRESH_TOKEN: &str = "eyJhbGciOiJFUzI1NiIsImtpZCI6IjAxSk1Y…";
+const EXAMPLE_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7));
+const EXAMPLE_USER_AGENT: &str = "Mozilla/5.0";
+const EXAMPLE_SUBJECT: &str = "user@example.com";
+
+fn object(value: Value) -> JsonObject {
+    match value {
+        Value::Object(members) => JsonObject(members),
+        _ => JsonObject(Map::new()),
+    }
+}
+
+impl Example for SignRequest {
+    fn example() -> Self {
+        Self {
+            sub: EXAMPLE_SUBJECT.to_owned(),
+            aud: Audience("web-app".into()),
+            ip: EXAMPLE_ADDRESS,
+            useragent: EXAMPLE_USER_AGENT.to_owned(),
+            personal: Some(object(json!({"name": "Ada"}))),
+            device_id: None,
+            custom: object(json!({"role": "admin"})),
+        }
+    }
+}
+
+impl Example for RenewRequest {
+    fn example() -> Self {
+        Self {
+            refresh_token: EXAMPLE_REFRESH_TOKEN.to_owned(),
+            ip: Some(EXAMPLE_ADDRESS),
+            useragent: Some(EXAMPLE_USER_AGENT.to_owned()),
+        }
+    }
+}
+
+impl Example for GrantResponse {
+    fn example() -> Self {
+        Self {
+            auth_token: EXAMPLE_AUTH_TOKEN.to_owned(),
+            refresh_token: EXAMPLE_REFRESH_TOKEN.to_owned(),
+            key_id: Id(SigningKeyId::EXAMPLE),
+            public_key: "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0K…".to_owned(),
+            session_id: Id(SessionId::EXAMPLE),
+            token_type: "Bearer".to_owned(),
+            expires_in: 3600,
+            refresh_expires_in: 7200,
+            renew_after: 3000,
+        }
+    }
+}
+
+impl Example for VerifyRequest {
+    fn example() -> Self {
+        Self {
+            token: EXAMPLE_AUTH_TOKEN.to_owned(),
+        }
+    }
+}
+
+impl Example for VerifyResponse {
+    fn example() -> Self {
+        Self {
+            verified: true,
+            claims: Some(object(json!({"sub": EXAMPLE_SUBJECT, "aud": "web-app"}))),
+            kind: Some(TokenKind::Auth),
+            session_id: Some(Id(SessionId::EXAMPLE)),
+        }
+    }
+}
+
+impl Example for LogoutRequest {
+    fn example() -> Self {
+        Self {
+            token: Some(EXAMPLE_AUTH_TOKEN.to_owned()),
+            session_id: None,
+            sub: None,
+            except_session_id: None,
+        }
+    }
+}
+
+impl Example for LogoutResponse {
+    fn example() -> Self {
+        Self::of(1)
+    }
+}
+
+impl Example for GetSessionRequest {
+    fn example() -> Self {
+        Self {
+            sub: EXAMPLE_SUBJECT.to_owned(),
+            cursor: None,
+            limit: 50,
+        }
+    }
+}
+
+impl Example for GetSessionResponse {
+    fn example() -> Self {
+        let session = SessionObject {
+            token_id: Id(TokenId::EXAMPLE),
+            key_id: Id(SigningKeyId::EXAMPLE),
+            auth_token_iat: 1_740_427_049,
+            auth_token_nbf: 1_740_427_049,
+            auth_token_exp: 1_740_430_649,
+            refresh_token_iat: 1_740_427_049,
+            refresh_token_nbf: 1_740_427_109,
+            refresh_token_exp: 1_740_437_849,
+            ip_address: EXAMPLE_ADDRESS.to_string(),
+            user_agent: EXAMPLE_USER_AGENT.to_owned(),
+            session_id: Id(SessionId::EXAMPLE),
+            created_at: "2025-02-24T19:57:29Z".to_owned(),
+            renewed_at: None,
+            renewals: 0,
+            device_id: None,
+        };
+        Self {
+            sessions: vec![session],
+            next_cursor: None,
+        }
+    }
+}
+
+impl Example for AmendRequest {
+    fn example() -> Self {
+        Self {
+            personal: MaybeUndefined::Value(object(json!({"name": "Ada Lovelace"}))),
+            custom: object(json!({"role": null})),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The command line. Each command calls what the API calls.
+
+mod app;
+mod key;
+mod serve;
+
+use std::{
+    error::Error,
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use clap::{Args, Parser, Subcommand};
+use entity::PlainSecret;
+use serde::Serialize;
+
+use crate::{
+    api,
+    app::App,
+    clock::{Clock, Rng},
+    config::{Config, ConfigError, Secrets},
+};
+
+/// The result of a command; the error is shown to its user.
+pub type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+/// Self-hosted JWT sessions with single-use refresh tokens
+#[derive(Debug, Parser)]
+#[command(version, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API; the default
+    Serve,
+    /// Bring the store to the tables of this release
+    Migrate,
+    /// Make, list, show and delete apps
+    #[command(subcommand)]
+    App(app::Command),
+    /// Replace keys of the server
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Print the OpenAPI document
+    Openapi,
+    /// Print the effective settings, secrets left out
+    Config,
+}
+
+/// Each of these overrides the file `renewd.toml`. `renewd config` shows what is in force.
+#[derive(Debug, Args, Serialize)]
+#[command(next_help_heading = "Settings")]
+struct Settings {
+    /// The settings file; without it, renewd.toml in the working directory, if there is one
+    #[arg(long, global = true, env = "RENEWD_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+    /// Where the API is served
+    #[arg(long, global = true, env = "RENEWD_LISTEN", value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<String>,
+    /// Where the metrics are served, or "off"
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_METRICS_LISTEN",
+        value_name = "ADDRESS"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics_listen: Option<String>,
+    /// Holds the master key and the embedded store
+    #[arg(long, global = true, env = "RENEWD_DATA_DIR", value_name = "FOLDER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_dir: Option<PathBuf>,
+    /// The store
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_url: Option<String>,
+    /// Milliseconds to wait for the store
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_DATABASE_TIMEOUT_MS",
+        value_name = "MS"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_timeout_ms: Option<u32>,
+    /// off, error, warn, info, debug or trace
+    #[arg(long, global = true, env = "RENEWD_LOG", value_name = "LEVEL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
+    /// text or json
+    #[arg(long, global = true, env = "RENEWD_LOG_FORMAT", value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_format: Option<String>,
+    /// Proxies whose X-Forwarded-For is believed, separated by commas
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_TRUSTED_PROXIES",
+        value_name = "NETWORKS",
+        value_delimiter = ','
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trusted_proxies: Option<Vec<String>>,
+    /// Seconds of clock skew that a renewal tolerates
+    #[arg(long, global = true, env = "RENEWD_LEEWAY", value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leeway: Option<u32>,
+    /// Seconds for which verifiers may keep the public keys
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_JWKS_MAX_AGE",
+        value_name = "SECONDS"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks_max_age: Option<u32>,
+}
+
+impl Cli {
+    /// The effective settings.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a setting is wrong.
+    pub fn config(&self) -> Outcome<Config> {
+        let overrides = toml::Table::try_from(&self.settings)?;
+        let path = self.settings.config.clone();
+        let is_named = path.is_some();
+        let path = path.unwrap_or_else(|| PathBuf::from("renewd.toml"));
+        let file = match fs::read_to_string(&path) {
+            Ok(text) => Some((path, text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => None,
+            Err(source) => return Err(ConfigError::File { path, source }.into()),
+        };
+        Ok(Config::load(file, overrides)?)
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever kept it from being done.
+pub async fn run(cli: Cli, config: Config) -> Outcome {
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(config).await,
+        Command::Migrate => {
+            open(config).await?.close().await?;
+            say("The store has the tables of this release.")
+        }
+        Command::App(command) => {
+            let app = open(config).await?;
+            let done = app::run(command, &app).await;
+            app.close().await?;
+            done
+        }
+        Command::Key(command) => {
+            let app = open(config).await?;
+            let done = key::run(&command, &app).await;
+            app.close().await?;
+            done
+        }
+        Command::Openapi => say(&api::openapi()),
+        Command::Config => show(&config),
+    }
+}
+
+/// Tells the user of an error, with its causes.
+pub fn complain(error: &dyn Error) {
+    let mut text = format!("renewd: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    // There is nobody left to tell when this fails.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Opens the store for a command; should that make it, the root key is shown beside the command's output.
+async fn open(config: Config) -> Outcome<App> {
+    let opened = App::open(config, secrets()?, Clock::system(), Rng::system()).await?;
+    if let Some(key) = &opened.root_key {
+        write!(io::stderr(), "{}", root_key_notice(key))?;
+    }
+    Ok(opened.app)
+}
+
+fn secrets() -> Result<Secrets, ConfigError> {
+    Secrets::read(|name| std::env::var(name).ok())
+}
+
+fn root_key_notice(key: &PlainSecret) -> String {
+    format!(
+        "Root key, shown this once; keep it safe:\n\n  {}\n\n",
+        key.reveal()
+    )
+}
+
+fn show(config: &Config) -> Outcome {
+    let set = |name| match std::env::var(name) {
+        Ok(_) => "set, not shown",
+        Err(_) => "not set",
+    };
+    say(&format!(
+        "{}\n# RENEWD_MASTER_KEY: {}\n# RENEWD_ROOT_KEY: {}",
+        config.to_redacted_toml()?,
+        set("RENEWD_MASTER_KEY"),
+        set("RENEWD_ROOT_KEY"),
+    ))
+}
+
+/// Prints what was asked for. A reader that has seen enough is no error.
+fn say(text: &str) -> Outcome {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

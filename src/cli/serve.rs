@@ -1,0 +1,64 @@
+//! `renewd serve`
+
+use std::sync::Arc;
+
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Outcome, root_key_notice, say, secrets};
+use crate::{
+    app::App,
+    clock::{Clock, Rng},
+    config::Config,
+};
+
+pub async fn run(config: Config) -> Outcome {
+    // Both ports are taken before the store is touched: a second server on it says so and goes.
+    let listener = bind(config.listen).await?;
+    let metrics = match config.metrics_listen {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    let opened = App::open(config, secrets()?, Clock::system(), Rng::system()).await?;
+
+    let address = listener.local_addr()?;
+    let key = opened.root_key.as_ref().map(root_key_notice);
+    say(&format!(
+        "{}renewd {} serves http://{address}\nSwagger UI: http://{address}/docs",
+        key.unwrap_or_default(),
+        env!("CARGO_PKG_VERSION"),
+    ))?;
+
+    let shutdown = CancellationToken::new();
+    let stop = stop_signal()?;
+    let stopping = shutdown.clone();
+    tokio::spawn(async move {
+        stop.await;
+        tracing::info!("stopping: finishing the requests under way");
+        stopping.cancel();
+    });
+    crate::serve(Arc::new(opened.app), listener, metrics, shutdown).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn bind(address: std::net::SocketAddr) -> Outcome<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("cannot listen on {address}: {error}").into())
+}
+
+/// Ends with SIGTERM or Ctrl-C.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

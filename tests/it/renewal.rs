@@ -1,0 +1,425 @@
+//! Renewal: what it carries over, and that one token wins once.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::support::{Answer, START_MILLIS, TestApp, TestServer, decode, new_session};
+
+/// The documented tokens, claim for claim, and what is ours.
+#[tokio::test]
+async fn both_tokens_have_the_documented_claims() {
+    let server = TestServer::start().await;
+    let app = server.app_with(json!({"refresh_notbefore": 60})).await;
+    let answer = app.sign().await;
+
+    let (header, mut claims) = decode(&answer.auth_token());
+    assert_eq!(
+        header,
+        json!({"alg": "ES256", "kid": answer.body["key_id"], "typ": "JWT"})
+    );
+    let (refresh_header, mut refresh) = decode(&answer.refresh_token());
+    assert_eq!(
+        refresh_header,
+        json!({"alg": "ES256", "kid": answer.body["key_id"], "typ": "rt+jwt"})
+    );
+
+    // One jid for the pair, and ids of ours.
+    let jid = claims["jid"].take();
+    assert_eq!(jid.as_str().unwrap().len(), 26);
+    assert_eq!(claims["jti"].take(), jid);
+    assert_eq!(refresh["jid"].take(), jid);
+    assert_eq!(claims["sid"].take(), answer.body["session_id"]);
+    assert_eq!(refresh["sid"].take(), answer.body["session_id"]);
+    let audience = refresh["aud"].take();
+    assert_eq!(audience, format!("urn:renewd:app:{}:renew", app.id));
+
+    assert_eq!(
+        claims,
+        json!({
+            "aud": "web-app", "exp": 1740430649, "iat": 1740427049, "ip": "1.1.1.1", "iss": "app_2",
+            "nbf": 1740427049, "personal": {"name": "test-user"}, "sub": "test@test.com",
+            "useragent": "my-user-agent", "jid": null, "jti": null, "sid": null,
+        })
+    );
+    // The documented pair was dated for a refresh token of three hours; this policy has two.
+    assert_eq!(
+        refresh,
+        json!({
+            "exp": 1740427049 + 7200, "iat": 1740427049, "iss": "app_2", "nbf": 1740427109,
+            "type": "refresh", "jid": null, "sid": null, "aud": null,
+        })
+    );
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    for (name, expected) in [
+        ("token_type", json!("Bearer")),
+        ("expires_in", json!(3600)),
+        ("refresh_expires_in", json!(7200)),
+    ] {
+        assert_eq!(answer.body[name], expected);
+    }
+    let renew_after = answer.body["renew_after"].as_i64().unwrap();
+    assert!((2700..=3240).contains(&renew_after), "{renew_after}");
+}
+
+/// Rows 1 and 5: many present one token at once; one wins, and the session is revoked as reused.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_at_once_without_grace() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let first = app.sign().await;
+
+    let answers = present_at_once(&app, &first.refresh_token(), 200).await;
+    let (won, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status == 200);
+    assert_eq!((won.len(), refused.len()), (1, 199));
+    for answer in refused {
+        answer.assert_refused("refresh_token_used");
+    }
+
+    assert!(app.sessions().await.is_empty());
+    app.renew(&won[0].refresh_token())
+        .await
+        .assert_refused("refresh_token_revoked");
+    assert!(!app.verifies(&won[0].auth_token()).await);
+    assert_eq!(revocation(&server, &first).await.as_deref(), Some("reuse"));
+}
+
+/// Row 18: within the grace all get the same successor, and nothing is revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_at_once_within_the_grace() {
+    let server = TestServer::start().await;
+    let app = server.app_with(json!({"refresh_grace": 10})).await;
+    let first = app.sign().await;
+
+    let answers = present_at_once(&app, &first.refresh_token(), 200).await;
+    let claims: Vec<Value> = answers
+        .iter()
+        .map(|answer| {
+            assert_eq!(answer.status, 200, "{}", answer.raw);
+            let (_, auth) = decode(&answer.auth_token());
+            let (_, refresh) = decode(&answer.refresh_token());
+            assert_eq!(auth["jid"], refresh["jid"]);
+            json!([auth, refresh])
+        })
+        .collect();
+    assert!(claims.iter().all(|one| *one == claims[0]), "one successor");
+
+    let live = app.sessions().await;
+    assert_eq!(live.len(), 1);
+    assert_eq!(live[0]["renewals"], 1);
+    assert_eq!(live[0]["token_id"], claims[0][0]["jid"]);
+    assert_eq!(revocation(&server, &first).await, None);
+    // Whichever answer a tab kept, it goes on.
+    let next = app.renew(&answers[199].refresh_token()).await;
+    assert_eq!(next.status, 200, "{}", next.raw);
+}
+
+/// Row 17: the window has a fixed end, takes the immediate parent only, and is closed by the successor.
+#[tokio::test]
+async fn the_grace_is_for_the_immediate_parent_and_ends_on_time() {
+    let server = TestServer::start().await;
+    let app = server.app_with(json!({"refresh_grace": 10})).await;
+
+    let first = app.sign().await;
+    let second = app.renew(&first.refresh_token()).await;
+    for _ in 0..3 {
+        server.advance(3);
+        let again = app.renew(&first.refresh_token()).await;
+        assert_eq!(
+            decode(&again.auth_token()).1,
+            decode(&second.auth_token()).1
+        );
+    }
+    server.advance(1);
+    app.renew(&first.refresh_token())
+        .await
+        .assert_refused("refresh_token_used");
+    app.renew(&second.refresh_token())
+        .await
+        .assert_refused("refresh_token_revoked");
+
+    let first = app.sign().await;
+    let second = app.renew(&first.refresh_token()).await;
+    assert_eq!(app.renew(&second.refresh_token()).await.status, 200);
+    app.renew(&first.refresh_token())
+        .await
+        .assert_refused("refresh_token_used");
+}
+
+/// A repeated answer says how long its tokens live from then on, not from their issue.
+#[tokio::test]
+async fn a_repeated_answer_counts_down() {
+    let server = TestServer::start().await;
+    let app = server.app_with(json!({"refresh_grace": 60})).await;
+    let first = app.sign().await;
+    app.renew(&first.refresh_token()).await;
+    server.advance(50);
+    let again = app.renew(&first.refresh_token()).await;
+    assert_eq!(again.body["expires_in"], 3550);
+    assert_eq!(again.body["refresh_expires_in"], 7150);
+}
+
+/// Row 19: after a logout was answered, nothing renews, whoever was first.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_logout_is_answered_nothing_renews() {
+    let server = TestServer::start().await;
+    for grace in [0, 10] {
+        let app = server.app_with(json!({"refresh_grace": grace})).await;
+        let (mut renewed_first, rounds) = (0, 60);
+        for round in 0..rounds {
+            let first = app.sign().await;
+            let (token, session) = (first.refresh_token(), first.text("session_id"));
+            let renewing = tokio::spawn({
+                let app = app.clone();
+                let token = token.clone();
+                async move { app.renew(&token).await }
+            });
+            if round % 2 == 0 {
+                tokio::task::yield_now().await;
+            }
+            let ended = app.logout(json!({"session_id": session})).await;
+            assert_eq!(ended.body, json!({"status": "ok", "revoked": 1}));
+            let raced = renewing.await.unwrap();
+            if raced.status == 200 {
+                renewed_first += 1;
+                app.renew(&raced.refresh_token())
+                    .await
+                    .assert_refused("refresh_token_revoked");
+                assert!(!app.verifies(&raced.auth_token()).await);
+            } else {
+                raced.assert_refused("refresh_token_revoked");
+            }
+            let late = app.renew(&token).await;
+            assert_eq!(late.status, 400, "{}", late.raw);
+        }
+        assert!(renewed_first <= rounds);
+    }
+}
+
+/// Row 3: claims come from the store, also long after the auth token has expired.
+#[tokio::test]
+async fn all_claims_are_carried_over_after_the_auth_token_expired() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let mut body = new_session();
+    body["aud"] = json!(["web-app", "mobile"]);
+    body["role"] = json!("admin");
+    body["nested"] = json!({"é": [1, 2.5, null, {"deep": true}], "emoji": "🔑"});
+    let first = app.sign_with(body).await;
+    let (_, before) = decode(&first.auth_token());
+
+    server.advance(3600 + 600);
+    assert!(!app.verifies(&first.auth_token()).await);
+    let second = app.renew(&first.refresh_token()).await;
+    assert_eq!(second.status, 200, "{}", second.raw);
+    let (_, after) = decode(&second.auth_token());
+
+    for name in ["sub", "aud", "personal", "role", "nested", "iss", "sid"] {
+        assert_eq!(after[name], before[name], "{name}");
+    }
+    assert_eq!(after["ip"], "2.2.2.2");
+    assert_eq!(after["useragent"], "another-agent");
+    assert_eq!(after["iat"], before["iat"].as_i64().unwrap() + 4200);
+    assert_ne!(after["jid"], before["jid"]);
+    assert!(app.verifies(&second.auth_token()).await);
+}
+
+/// Rows 20 and 22: identity decides, within one second and over many generations.
+#[tokio::test]
+async fn a_reuse_of_any_generation_is_seen_within_one_second() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    for replayed in [0, 1, 5, 19] {
+        let mut tokens = vec![app.sign().await.refresh_token()];
+        for generation in 0..20 {
+            let next = app.renew(&tokens[generation]).await;
+            assert_eq!(next.status, 200, "{}", next.raw);
+            tokens.push(next.refresh_token());
+        }
+        app.renew(&tokens[replayed])
+            .await
+            .assert_refused("refresh_token_used");
+        app.renew(&tokens[20])
+            .await
+            .assert_refused("refresh_token_revoked");
+    }
+}
+
+/// Row 22: for the whole life of the session, also after the old token itself has expired.
+#[tokio::test]
+async fn a_reuse_is_seen_after_the_old_token_expired() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let first = app.sign().await;
+    let mut last = first.refresh_token();
+    for _ in 0..3 {
+        server.advance(3600);
+        last = app.renew(&last).await.refresh_token();
+    }
+    app.renew(&first.refresh_token())
+        .await
+        .assert_refused("refresh_token_used");
+    app.renew(&last)
+        .await
+        .assert_refused("refresh_token_revoked");
+}
+
+/// Row 22: a session is one row, whatever became of it.
+#[tokio::test]
+async fn a_session_does_not_grow() {
+    use entity::session;
+    use sea_orm::{EntityTrait, PaginatorTrait};
+
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let mut token = app.sign().await.refresh_token();
+    for _ in 0..50 {
+        token = app.renew(&token).await.refresh_token();
+    }
+    let count = session::Entity::find()
+        .count(&server.app.store.reader)
+        .await;
+    assert_eq!(count.unwrap(), 1);
+}
+
+/// Row 21: too early is refused with the time to wait, and revokes nothing; `nbf` and `exp` are exact.
+#[tokio::test]
+async fn a_refresh_token_is_good_from_nbf_until_exp() {
+    let server = TestServer::start().await;
+    let app = server.app_with(json!({"refresh_notbefore": 60})).await;
+    let first = app.sign().await;
+
+    let early = app.renew(&first.refresh_token()).await;
+    early.assert_refused("refresh_token_not_yet_valid");
+    assert_eq!(early.header("retry-after"), Some("60"));
+    server.advance(59);
+    let early = app.renew(&first.refresh_token()).await;
+    early.assert_refused("refresh_token_not_yet_valid");
+    assert_eq!(early.header("retry-after"), Some("1"));
+    server.advance(1);
+    let second = app.renew(&first.refresh_token()).await;
+    assert_eq!(second.status, 200, "{}", second.raw);
+
+    server.advance(7199);
+    let third = app.renew(&second.refresh_token()).await;
+    assert_eq!(third.status, 200, "{}", third.raw);
+    server.advance(7200);
+    app.renew(&third.refresh_token())
+        .await
+        .assert_refused("refresh_token_expired");
+    assert!(app.sessions().await.is_empty());
+}
+
+/// The leeway setting widens both ends, by so many seconds and no more.
+#[tokio::test]
+async fn leeway_is_a_setting() {
+    let server = TestServer::start_with(|config| config.leeway = 5).await;
+    let app = server.app_with(json!({"refresh_notbefore": 60})).await;
+    let first = app.sign().await;
+    server.advance(54);
+    let early = app.renew(&first.refresh_token()).await;
+    early.assert_refused("refresh_token_not_yet_valid");
+    server.advance(1);
+    let second = app.renew(&first.refresh_token()).await;
+    assert_eq!(second.status, 200, "{}", second.raw);
+    server.advance(7204);
+    let third = app.renew(&second.refresh_token()).await;
+    assert_eq!(third.status, 200, "{}", third.raw);
+    server.advance(7205);
+    app.renew(&third.refresh_token())
+        .await
+        .assert_refused("refresh_token_expired");
+}
+
+/// A session has an absolute end, if its app says so, and no token outlives it.
+#[tokio::test]
+async fn nothing_outlives_the_session() {
+    let server = TestServer::start().await;
+    let app = server.app_with(json!({"session_expire": 9000})).await;
+    let first = app.sign().await;
+    server.advance(7000);
+    let second = app.renew(&first.refresh_token()).await;
+    assert_eq!(second.body["expires_in"], 2000);
+    assert_eq!(second.body["refresh_expires_in"], 2000);
+    let end = START_MILLIS / 1000 + 9000;
+    assert_eq!(decode(&second.auth_token()).1["exp"], end);
+    assert_eq!(decode(&second.refresh_token()).1["exp"], end);
+    server.advance(2000);
+    app.renew(&second.refresh_token())
+        .await
+        .assert_refused("refresh_token_expired");
+    assert!(!app.verifies(&second.auth_token()).await);
+}
+
+/// With a publishable key the address and the agent of the connection count, whatever the body says.
+#[tokio::test]
+async fn a_front_end_is_not_believed_about_its_address() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let first = app.sign().await;
+    let browser = app
+        .front_end()
+        .with_header("user-agent", "Mozilla/5.0 (real)");
+    let body =
+        json!({"refresh_token": first.refresh_token(), "ip": "9.9.9.9", "useragent": "claimed"});
+    let second = browser.post(&app.path("renew"), body).await;
+    let (_, claims) = decode(&second.auth_token());
+    assert_eq!(claims["ip"], "203.0.113.7");
+    assert_eq!(claims["useragent"], "Mozilla/5.0 (real)");
+
+    // Nor about who forwarded it, but for proxies that are trusted.
+    let body = json!({"refresh_token": second.refresh_token()});
+    let forwarded = browser.with_header("x-forwarded-for", "198.51.100.1");
+    let third = forwarded.post(&app.path("renew"), body).await;
+    assert_eq!(decode(&third.auth_token()).1["ip"], "203.0.113.7");
+}
+
+/// Past the app's limit the oldest session of a subject ends, and nobody else's.
+#[tokio::test]
+async fn the_limit_of_sessions_ends_the_oldest() {
+    let server = TestServer::start().await;
+    let app = server
+        .app_with(json!({"max_sessions_per_subject": 2}))
+        .await;
+    let mut other = new_session();
+    other["sub"] = json!("somebody-else");
+    let other = app.sign_with(other).await;
+    let mut begun = Vec::new();
+    for _ in 0..3 {
+        begun.push(app.sign().await);
+        server.advance(1);
+    }
+    assert_eq!(app.sessions().await.len(), 2);
+    app.renew(&begun[0].refresh_token())
+        .await
+        .assert_refused("refresh_token_revoked");
+    for live in [&begun[1], &begun[2], &other] {
+        let renewed = app.renew(&live.refresh_token()).await;
+        assert_eq!(renewed.status, 200, "{}", renewed.raw);
+    }
+}
+
+async fn present_at_once(app: &TestApp, token: &str, count: usize) -> Vec<Answer> {
+    let start = Arc::new(tokio::sync::Barrier::new(count));
+    let mut tasks = JoinSet::new();
+    for _ in 0..count {
+        let (app, token, start) = (app.clone(), token.to_owned(), start.clone());
+        tasks.spawn(async move {
+            start.wait().await;
+            app.renew(&token).await
+        });
+    }
+    tasks.join_all().await
+}
+
+/// Why the store says that the session of `answer` was revoked.
+async fn revocation(server: &TestServer, answer: &Answer) -> Option<String> {
+    use sea_orm::EntityTrait;
+    let id: entity::SessionId = answer.text("session_id").parse().unwrap();
+    let found = entity::session::Entity::find_by_id(id);
+    let row = found.one(&server.app.store.reader).await.unwrap().unwrap();
+    assert_eq!(row.revoked_at.is_some(), row.revoked_for.is_some());
+    row.revoked_for.map(entity::session::Revocation::name)
+}

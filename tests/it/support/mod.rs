@@ -1,0 +1,216 @@
+//! A server of one's own for each test: a fresh store, a clock that the test moves, a seeded generator.
+
+mod answer;
+mod client;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use entity::Timestamp;
+use keys::MasterKey;
+use poem::{EndpointExt, Response, endpoint::BoxEndpoint};
+use rand::{SeedableRng, rngs::ChaCha12Rng};
+use renewd::{
+    app::App,
+    clock::{Clock, Rng},
+    config::{Config, Secrets},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub use answer::{Answer, decode};
+pub use client::Client;
+
+/// The root key of every test server.
+pub const ROOT_KEY: &str = "root-key-of-the-tests-0123456789";
+
+/// When every test begins: the second at which the documented example tokens were issued, and a part.
+pub const START_MILLIS: i64 = 1_740_427_049_250;
+
+pub struct TestServer {
+    pub app: Arc<App>,
+    endpoint: Arc<BoxEndpoint<'static, Response>>,
+    millis: Arc<AtomicI64>,
+    pub dir: TempDir,
+}
+
+/// An app of a test server, and its keys.
+#[derive(Clone)]
+pub struct TestApp {
+    pub id: String,
+    pub secret_key: String,
+    pub publishable_key: String,
+    server: Arc<BoxEndpoint<'static, Response>>,
+}
+
+impl TestServer {
+    pub async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// With settings that `change` made.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::start_in(dir, change).await
+    }
+
+    /// On the store that is in `dir`.
+    pub async fn start_in(dir: TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::load(None, Default::default()).unwrap();
+        config.data_dir = dir.path().join("data");
+        change(&mut config);
+        let secrets = Secrets {
+            master_key: None::<MasterKey>,
+            root_key: Some(entity::PlainSecret::from_text(ROOT_KEY)),
+        };
+        let millis = Arc::new(AtomicI64::new(START_MILLIS));
+        let shown = millis.clone();
+        let clock = Clock::from_fn(move || Timestamp::from_millis(shown.load(Ordering::SeqCst)));
+        let rng = Rng::new(ChaCha12Rng::seed_from_u64(7));
+        let opened = App::open(config, secrets, clock, rng).await.unwrap();
+        let app = Arc::new(opened.app);
+        let endpoint = Arc::new(renewd::api::endpoint(app.clone()).boxed());
+        Self {
+            app,
+            endpoint,
+            millis,
+            dir,
+        }
+    }
+
+    /// Ends the server; its store stays in the folder.
+    pub async fn stop(self) -> TempDir {
+        self.app.close().await.unwrap();
+        self.dir
+    }
+
+    /// Moves the clock.
+    pub fn advance(&self, seconds: i64) {
+        self.millis.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+
+    /// Now, in seconds.
+    pub fn now(&self) -> i64 {
+        self.millis.load(Ordering::SeqCst).div_euclid(1000)
+    }
+
+    /// A client without a key.
+    pub fn anon(&self) -> Client {
+        Client::new(self.endpoint.clone())
+    }
+
+    /// A client with the root key.
+    pub fn root(&self) -> Client {
+        self.anon().with_key(ROOT_KEY)
+    }
+
+    /// An app of the documented policy: an hour, two hours, refresh tokens good at once.
+    pub async fn app(&self) -> TestApp {
+        self.app_with(json!({})).await
+    }
+
+    /// An app whose policy `changes` differs from the documented one.
+    pub async fn app_with(&self, changes: Value) -> TestApp {
+        let mut body = new_app();
+        for (name, value) in changes.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        let created = self.root().post("/root/create", body).await;
+        assert_eq!(created.status, 200, "{}", created.body);
+        TestApp {
+            id: created.text("app_id"),
+            secret_key: created.text("app_key"),
+            publishable_key: created.text("publishable_key"),
+            server: self.endpoint.clone(),
+        }
+    }
+}
+
+/// The body that makes the app of [`TestServer::app`].
+pub fn new_app() -> Value {
+    json!({
+        "name": "app_2",
+        "token_expire": 3600,
+        "refresh_expire": 7200,
+        "refresh_notbefore": 0,
+        "key_type": "ECDSA",
+        "algo": "ES256",
+        "rotation_period": 86400,
+    })
+}
+
+/// The body that begins the documented session.
+pub fn new_session() -> Value {
+    json!({
+        "sub": "test@test.com",
+        "aud": "web-app",
+        "ip": "1.1.1.1",
+        "useragent": "my-user-agent",
+        "personal": {"name": "test-user"},
+    })
+}
+
+impl TestApp {
+    /// A path of this app.
+    pub fn path(&self, rest: &str) -> String {
+        format!("/app/{}/{rest}", self.id)
+    }
+
+    /// A client with the secret key.
+    pub fn backend(&self) -> Client {
+        Client::new(self.server.clone()).with_key(&self.secret_key)
+    }
+
+    /// A client with the publishable key.
+    pub fn front_end(&self) -> Client {
+        Client::new(self.server.clone()).with_key(&self.publishable_key)
+    }
+
+    /// Begins the documented session.
+    pub async fn sign(&self) -> Answer {
+        self.sign_with(new_session()).await
+    }
+
+    pub async fn sign_with(&self, body: Value) -> Answer {
+        let answer = self.backend().post(&self.path("sign"), body).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer
+    }
+
+    /// Renews as a backend does.
+    pub async fn renew(&self, refresh_token: &str) -> Answer {
+        let body = json!({
+            "refresh_token": refresh_token,
+            "ip": "2.2.2.2",
+            "useragent": "another-agent",
+        });
+        self.backend().post(&self.path("renew"), body).await
+    }
+
+    /// Whether `token` is good.
+    pub async fn verifies(&self, token: &str) -> bool {
+        let answer = self
+            .backend()
+            .post(&self.path("verify"), json!({"token": token}))
+            .await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body["verified"].as_bool().unwrap()
+    }
+
+    /// The live sessions of the documented subject.
+    pub async fn sessions(&self) -> Vec<Value> {
+        let answer = self
+            .backend()
+            .post(&self.path("get-session"), json!({"sub": "test@test.com"}))
+            .await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body["sessions"].as_array().unwrap().clone()
+    }
+
+    /// Ends sessions as a backend does.
+    pub async fn logout(&self, body: Value) -> Answer {
+        self.backend().post(&self.path("logout"), body).await
+    }
+}
