@@ -84,7 +84,7 @@ impl<E: Endpoint> Endpoint for Edge<E> {
             %method,
             route,
             status,
-            duration_us = elapsed.as_micros(),
+            duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
             request_id = id,
             app_id = app_id.map(|id| id.to_string()),
             "request"

@@ -108,8 +108,8 @@ fn service() -> OpenApiService<Api, ()> {
         "renewd",
         env!("CARGO_PKG_VERSION"),
     )
-    .summary("JWT sessions with single-use refresh tokens")
-    .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
+    .description("JWT sessions with single-use refresh tokens.")
+    .license(LicenseObject::new("MIT OR Apache-2.0"))
 }
 
 fn schemas() -> Schemas {

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 
 use entity::{SessionId, session};
-use sea_orm::{DatabaseConnection, DbErr};
+use sea_orm::{ConnAcquireErr, DatabaseConnection, DbErr};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::engine;
 use crate::{
-    error::{Error, Result},
+    error::Result,
     sessions::renewal::{Outcome, Renewal, decide, decide_missing},
 };
 
@@ -50,7 +50,8 @@ impl WritePath {
     /// When the store does not take the transaction: then nothing was changed.
     pub async fn renew(&self, renewal: Renewal) -> Result<Outcome> {
         let (answer, answered) = oneshot::channel();
-        let stopped = || Error::internal("the write path has stopped");
+        // The server is stopping: another node, or this one again, will take it.
+        let stopped = || DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed);
         self.0
             .send(Waiting { renewal, answer })
             .await

@@ -7,7 +7,13 @@
 )]
 
 mod attacks;
+mod blackbox;
+mod cli;
 mod errors;
+mod logs;
+mod openapi;
 mod renewal;
+mod start;
+mod store;
 mod support;
 mod validation;

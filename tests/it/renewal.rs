@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -61,6 +62,31 @@ async fn both_tokens_have_the_documented_claims() {
     }
     let renew_after = answer.body["renew_after"].as_i64().unwrap();
     assert!((2700..=3240).contains(&renew_after), "{renew_after}");
+}
+
+/// By another implementation than the one that signed.
+#[tokio::test]
+async fn the_public_key_of_the_answer_verifies_both_tokens() {
+    use p256::{
+        ecdsa::{Signature, VerifyingKey, signature::Verifier},
+        pkcs8::DecodePublicKey,
+    };
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let first = app.sign().await;
+    let second = app.renew(&first.refresh_token()).await;
+    for answer in [first, second] {
+        let pem = BASE64_STANDARD.decode(answer.text("public_key")).unwrap();
+        let pem = String::from_utf8(pem).unwrap();
+        let key = VerifyingKey::from_public_key_pem(&pem).unwrap();
+        for token in [answer.auth_token(), answer.refresh_token()] {
+            let (signed, signature) = token.rsplit_once('.').unwrap();
+            let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
+            let signature = Signature::from_slice(&signature).unwrap();
+            assert!(key.verify(signed.as_bytes(), &signature).is_ok());
+            assert!(key.verify(&signed.as_bytes()[1..], &signature).is_err());
+        }
+    }
 }
 
 /// Rows 1 and 5: many present one token at once; one wins, and the session is revoked as reused.

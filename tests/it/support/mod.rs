@@ -91,9 +91,19 @@ impl TestServer {
         self.millis.fetch_add(seconds * 1000, Ordering::SeqCst);
     }
 
-    /// Now, in seconds.
-    pub fn now(&self) -> i64 {
-        self.millis.load(Ordering::SeqCst).div_euclid(1000)
+    /// A second server on the same store.
+    pub async fn second_process(&self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let data = self.app.config.data_dir.clone();
+        Self::start_in(dir, |config| config.data_dir = data).await
+    }
+
+    /// An app that an earlier server on this store made.
+    pub fn known_app(&self, app: &TestApp) -> TestApp {
+        TestApp {
+            server: self.endpoint.clone(),
+            ..app.clone()
+        }
     }
 
     /// A client without a key.

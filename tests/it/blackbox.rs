@@ -1,0 +1,191 @@
+//! The real program on a real port: started, used, killed, and started again.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::{Child, ChildStderr, Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::renewd,
+    support::{ROOT_KEY, new_app, new_session},
+};
+
+/// A running server; killed when dropped.
+struct Process {
+    child: Child,
+    url: String,
+    stderr: BufReader<ChildStderr>,
+}
+
+impl Process {
+    fn start(dir: &Path) -> Self {
+        let mut child = renewd(dir)
+            .env("RENEWD_LISTEN", "127.0.0.1:0")
+            .env("RENEWD_METRICS_LISTEN", "127.0.0.1:0")
+            .env("RENEWD_ROOT_KEY", ROOT_KEY)
+            .env("RENEWD_LOG", "trace")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let url = lines
+            .find_map(|line| Some(line.unwrap().split_once(" serves ")?.1.to_owned()))
+            .expect("it says where it serves");
+        Self { child, url, stderr }
+    }
+
+    fn post(&self, path: &str, key: &str, body: &Value) -> (u16, Value) {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .build()
+            .into();
+        let mut response = agent
+            .post(format!("{}{path}", self.url))
+            .header("authorization", key)
+            .send_json(body)
+            .unwrap();
+        let body = response.body_mut().read_json().unwrap();
+        (response.status().as_u16(), body)
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.child.id())])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Already gone when the test ended it itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text(body: &Value, name: &str) -> String {
+    body[name]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {name} in {body}"))
+        .to_owned()
+}
+
+fn renewal(token: &str) -> Value {
+    json!({"refresh_token": token, "ip": "2.2.2.2", "useragent": "another-agent"})
+}
+
+#[test]
+fn acknowledged_renewals_survive_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut process = Process::start(dir.path());
+    let (status, app) = process.post("/root/create", ROOT_KEY, &new_app());
+    assert_eq!(status, 200, "{app}");
+    let key = text(&app, "app_key");
+    let path = |verb: &str| format!("/app/{}/{verb}", app["app_id"].as_str().unwrap());
+
+    let (status, first) = process.post(&path("sign"), &key, &new_session());
+    assert_eq!(status, 200, "{first}");
+    let mut used = Vec::new();
+    let mut token = text(&first, "refresh_token");
+    let mut secrets = vec![key.clone(), text(&first, "auth_token")];
+    for round in 0..5 {
+        for _ in 0..5 {
+            let (status, next) = process.post(&path("renew"), &key, &renewal(&token));
+            assert_eq!(status, 200, "round {round}: {next}");
+            let (_, verified) =
+                process.post(&path("verify"), &key, &json!({"token": next["auth_token"]}));
+            assert_eq!(verified["verified"], true, "{verified}");
+            used.push(std::mem::replace(&mut token, text(&next, "refresh_token")));
+        }
+        // SIGKILL: nothing is finished, nothing is closed.
+        process.child.kill().unwrap();
+        process.child.wait().unwrap();
+        let mut log = String::new();
+        process.stderr.read_to_string(&mut log).unwrap();
+        secrets.push(token.clone());
+        for secret in secrets.iter().chain(&used) {
+            assert!(!log.contains(secret.as_str()), "a secret is in the log");
+        }
+        assert!(log.contains("request"), "there is a log");
+        process = Process::start(dir.path());
+    }
+
+    let (status, refused) = process.post(&path("renew"), &key, &renewal(&used[7]));
+    assert_eq!(
+        (status, &refused["code"]),
+        (400, &json!("refresh_token_used")),
+        "{refused}"
+    );
+    let (status, refused) = process.post(&path("renew"), &key, &renewal(&token));
+    assert_eq!(
+        (status, &refused["code"]),
+        (400, &json!("refresh_token_revoked")),
+        "{refused}"
+    );
+}
+
+/// The request under way is answered, the store is closed, and the exit is a success.
+#[test]
+fn a_termination_finishes_what_is_under_way() {
+    for signal in ["TERM", "INT"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut process = Process::start(dir.path());
+        let body = new_app().to_string();
+        let address = process.url.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(
+            stream,
+            "POST /root/create HTTP/1.1\r\nhost: x\r\nauthorization: {ROOT_KEY}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
+            body.len()
+        )
+        .unwrap();
+        // The server asks for the body: the request is under way.
+        let mut answer = BufReader::new(stream.try_clone().unwrap());
+        let mut line = String::new();
+        answer.read_line(&mut line).unwrap();
+        assert_eq!(line, "HTTP/1.1 100 Continue\r\n");
+
+        process.signal(signal);
+        let mut not_yet = |line: &mut String| {
+            line.clear();
+            process.stderr.read_line(line).unwrap() > 0 && !line.contains("stopping")
+        };
+        while not_yet(&mut line) {}
+        stream.write_all(body.as_bytes()).unwrap();
+        let mut rest = String::new();
+        answer.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains("HTTP/1.1 200 OK"), "{rest}");
+        assert!(rest.contains("\"app_key\":\"rnw_sk_"), "{rest}");
+        assert!(process.child.wait().unwrap().success());
+        // Closed properly: the log of the store was folded into it.
+        assert!(!dir.path().join("data/renewd.db-wal").exists());
+    }
+}
+
+/// A port that is taken is told, and the store is left alone.
+#[test]
+fn a_port_that_is_taken_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = renewd(dir.path())
+        .args(["--listen", &address])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        message.contains(&format!("cannot listen on {address}")),
+        "{message}"
+    );
+    assert!(!dir.path().join("data").exists());
+}

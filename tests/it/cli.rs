@@ -1,0 +1,181 @@
+//! The command line, as its user types it.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The program, in a folder of its own and with an environment of its own.
+pub fn renewd(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_renewd"));
+    command.current_dir(dir).env_clear();
+    command
+}
+
+fn run(dir: &TempDir, arguments: &[&str]) -> Output {
+    renewd(dir.path()).args(arguments).output().unwrap()
+}
+
+#[track_caller]
+fn stdout(output: &Output) -> String {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[track_caller]
+fn failure(output: &Output, code: i32) -> String {
+    assert_eq!(output.status.code(), Some(code));
+    assert!(output.stdout.is_empty());
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn apps_are_made_listed_shown_and_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = run(
+        &dir,
+        &[
+            "app",
+            "create",
+            "shop",
+            "--refresh-grace",
+            "10",
+            "--allowed-origin",
+            "https://a.example",
+            "--json",
+        ],
+    );
+    // The first command makes the store; its root key is shown beside the output, this once.
+    let beside = String::from_utf8(made.stderr.clone()).unwrap();
+    assert!(beside.contains("rnw_root_"), "{beside}");
+    let made: Value = serde_json::from_str(&stdout(&made)).unwrap();
+    let id = made["app_id"].as_str().unwrap();
+    assert!(made["app_key"].as_str().unwrap().starts_with("rnw_sk_"));
+
+    let listed = run(&dir, &["app", "list", "--json"]);
+    assert!(!String::from_utf8_lossy(&listed.stderr).contains("rnw_root_"));
+    let listed: Value = serde_json::from_str(&stdout(&listed)).unwrap();
+    let shown = run(&dir, &["app", "show", id, "--json"]);
+    let shown: Value = serde_json::from_str(&stdout(&shown)).unwrap();
+    assert_eq!(
+        listed["apps"].as_array().unwrap().as_slice(),
+        std::slice::from_ref(&shown)
+    );
+    assert_eq!(shown["refresh_grace"], 10);
+    assert_eq!(shown["allowed_origins"][0], "https://a.example");
+    assert_eq!(shown["token_expiry"], 3600);
+    assert!(stdout(&run(&dir, &["app", "show", id])).contains("refresh_grace             10"));
+    assert_eq!(
+        stdout(&run(&dir, &["app", "list"])),
+        format!("{id}  shop\n")
+    );
+
+    stdout(&run(&dir, &["app", "delete", id]));
+    assert_eq!(stdout(&run(&dir, &["app", "list"])), "");
+    let again = failure(&run(&dir, &["app", "delete", id]), 1);
+    assert!(again.contains("no such app"), "{again}");
+    let shown = failure(&run(&dir, &["app", "show", id]), 1);
+    assert!(shown.contains("there is no app"), "{shown}");
+}
+
+#[test]
+fn wrong_input_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mistakes: [(&[&str], i32, &str); 6] = [
+        (
+            &["app", "create", "shop", "--token-expire", "59"],
+            1,
+            "token-expire must be 60 to 31536000 seconds",
+        ),
+        (
+            &["app", "create", ""],
+            1,
+            "name must have 1 to 100 characters",
+        ),
+        (&["app", "show", "garbage"], 2, "not a ULID"),
+        (&["--listen", "here", "config"], 1, "invalid socket address"),
+        (
+            &["--config", "missing.toml", "config"],
+            1,
+            "cannot read the settings file missing.toml",
+        ),
+        (&["unknown"], 2, "unrecognized subcommand"),
+    ];
+    stdout(&run(&dir, &["migrate"]));
+    for (arguments, code, expected) in mistakes {
+        let message = failure(&run(&dir, arguments), code);
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn the_root_key_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    stdout(&run(&dir, &["migrate"]));
+    let rotated = stdout(&run(&dir, &["key", "rotate-root", "--json"]));
+    let rotated: Value = serde_json::from_str(&rotated).unwrap();
+    let key = rotated["new-key"].as_str().unwrap();
+    let with = |key: &str| {
+        let mut command = renewd(dir.path());
+        command
+            .env("RENEWD_ROOT_KEY", key)
+            .args(["app", "list"])
+            .output()
+            .unwrap()
+    };
+    stdout(&with(key));
+    let message = failure(&with(&"another-root-key".repeat(2)), 1);
+    assert!(
+        message.contains("RENEWD_ROOT_KEY is not the root key of this store"),
+        "{message}"
+    );
+}
+
+#[test]
+fn settings_come_from_file_environment_and_flags() {
+    let dir = tempfile::tempdir().unwrap();
+    let file =
+        "leeway = 1\njwks_max_age = 60\nlog = 'warn'\ndatabase_url = 'postgres://me:hush@host/db'";
+    std::fs::write(dir.path().join("renewd.toml"), file).unwrap();
+    let output = renewd(dir.path())
+        .env("RENEWD_JWKS_MAX_AGE", "120")
+        .env("RENEWD_LOG", "error")
+        .env("RENEWD_TRUSTED_PROXIES", "10.0.0.0/8,::1")
+        .env("RENEWD_ROOT_KEY", "hush".repeat(8))
+        .args(["config", "--log", "debug"])
+        .output()
+        .unwrap();
+    let shown = stdout(&output);
+    for line in [
+        "leeway = 1",
+        "jwks_max_age = 120",
+        "log = \"debug\"",
+        "trusted_proxies = [\"10.0.0.0/8\", \"::1/128\"]",
+        "database_url = \"postgres://me:***@host/db\"",
+        "listen = \"127.0.0.1:2025\"",
+        "# RENEWD_ROOT_KEY: set, not shown",
+        "# RENEWD_MASTER_KEY: not set",
+    ] {
+        assert!(
+            shown.lines().any(|shown| shown == line),
+            "{line} in\n{shown}"
+        );
+    }
+    assert!(!shown.contains("hush"));
+    assert!(!dir.path().join("data").exists(), "looking changes nothing");
+}
+
+#[test]
+fn the_openapi_document_is_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let printed = stdout(&run(&dir, &["openapi"]));
+    assert!(
+        printed == include_str!("../../openapi.json"),
+        "openapi.json is stale"
+    );
+    assert!(!dir.path().join("data").exists());
+}

@@ -1,0 +1,166 @@
+//! The log: a line a request, and nothing in it that is secret or personal.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use serde_json::json;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::support::{ROOT_KEY, TestServer, new_session};
+
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Captured {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Captured {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+/// At the lowest level, of all libraries too, with tokens and keys sent to where they do not belong.
+#[tokio::test]
+async fn no_token_key_or_claim_is_in_any_log_line() {
+    let captured = Captured::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(captured.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let first = app.sign().await;
+    let second = app.renew(&first.refresh_token()).await;
+    app.renew(&first.refresh_token()).await;
+    app.verifies(&second.auth_token()).await;
+    app.sessions().await;
+    app.backend()
+        .patch(
+            &app.path(&format!("sessions/{}", first.text("session_id"))),
+            json!({"personal": {"name": "test-user"}}),
+        )
+        .await;
+    app.logout(json!({"sub": "test@test.com"})).await;
+    let mut wrong = new_session();
+    wrong["iss"] = json!("test-user");
+    app.backend().post(&app.path("sign"), wrong).await;
+    let anon = server.anon();
+    anon.get(&format!("/{}?key={}", app.secret_key, ROOT_KEY))
+        .await;
+    anon.get(&app.path(&first.refresh_token())).await;
+    anon.clone()
+        .with_key(&first.refresh_token())
+        .post(
+            &app.path("renew"),
+            json!({"refresh_token": second.auth_token()}),
+        )
+        .await;
+    anon.clone()
+        .with_header("x-request-id", &second.refresh_token())
+        .get("/ping")
+        .await;
+    anon.with_header("x-request-id", &app.secret_key)
+        .get("/ping")
+        .await;
+    // The cause of a failure is logged, and must not bring along what it was about.
+    let poison =
+        "CREATE TRIGGER poison BEFORE UPDATE ON session BEGIN SELECT RAISE(ABORT, 'no'); END";
+    let writer = &server.app.store.writer;
+    sea_orm::ConnectionTrait::execute_unprepared(writer, poison)
+        .await
+        .unwrap();
+    let third = app.sign().await;
+    app.renew(&third.refresh_token())
+        .await
+        .assert_problem(500, "internal");
+
+    let log = captured.text();
+    assert!(log.contains("request failed"), "the failure is logged");
+    assert!(log.contains("refresh token reused"), "the reuse is logged");
+    for (what, secret) in [
+        ("root key", ROOT_KEY.to_owned()),
+        ("secret key", app.secret_key.clone()),
+        ("publishable key", app.publishable_key.clone()),
+        ("auth token", first.auth_token()),
+        ("refresh token", first.refresh_token()),
+        ("renewed auth token", second.auth_token()),
+        ("renewed refresh token", second.refresh_token()),
+    ] {
+        assert!(!log.contains(&secret), "{what}");
+        let tail = &secret[secret.len() - 16..];
+        assert!(!log.contains(tail), "the end of a {what}");
+    }
+    for claim in [
+        "test@test.com",
+        "test-user",
+        "my-user-agent",
+        "another-agent",
+        "1.1.1.1",
+        "2.2.2.2",
+    ] {
+        assert!(!log.contains(claim), "{claim}");
+    }
+}
+
+/// In the form for machines.
+#[tokio::test]
+async fn each_request_has_one_line() {
+    let captured = Captured::default();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_writer(captured.clone())
+        .finish();
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    app.backend()
+        .with_header("x-request-id", "from-the-client")
+        .get(&app.path("pub-keys"))
+        .await;
+    server.anon().get("/nowhere").await;
+
+    let log = captured.text();
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    for (line, name, expected) in [
+        (0, "message", json!("request")),
+        (0, "level", json!("INFO")),
+        (0, "method", json!("GET")),
+        (0, "route", json!("/app/{app_id}/pub-keys")),
+        (0, "status", json!(200)),
+        (0, "request_id", json!("from-the-client")),
+        (0, "app_id", json!(app.id)),
+        (1, "route", json!("-")),
+        (1, "status", json!(404)),
+        (1, "app_id", json!(null)),
+    ] {
+        assert_eq!(lines[line][name], expected, "{name}");
+    }
+    assert!(lines[0]["duration_us"].is_u64());
+}

@@ -1,0 +1,383 @@
+//! The store: what it keeps, what it never keeps, and what happens when it fails.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use entity::{session, signing_key};
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{
+    ActiveModelTrait, ConnectionTrait, DbBackend, EntityTrait, IntoActiveModel, PaginatorTrait,
+    QueryFilter, QueryTrait, Statement, TransactionTrait, entity::prelude::*,
+};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{ROOT_KEY, TestServer, decode};
+
+/// Row 2: a token is verified with the key that it names, not with the newest.
+#[tokio::test]
+async fn older_sessions_renew_after_the_signing_key_changed() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let first = app.sign().await;
+
+    server.advance(1);
+    let now = server.app.clock.now();
+    let id = app.id.parse().unwrap();
+    let (row, _) = renewd::signing::generate(&server.app, id, keys::Algorithm::Es256, now).unwrap();
+    let new_key = row.id.to_string();
+    row.into_active_model()
+        .insert(&server.app.store.writer)
+        .await
+        .unwrap();
+    server.app.directory.drop_all();
+
+    assert!(app.verifies(&first.auth_token()).await);
+    let second = app.renew(&first.refresh_token()).await;
+    assert_eq!(second.status, 200, "{}", second.raw);
+    assert_eq!(second.body["key_id"], new_key);
+    assert_eq!(decode(&second.auth_token()).0["kid"], new_key);
+    assert_eq!(app.sessions().await[0]["key_id"], new_key);
+    assert_eq!(app.renew(&second.refresh_token()).await.status, 200);
+
+    // And not at all with one that is revoked.
+    let key = signing_key::Entity::find_by_id(
+        first
+            .text("key_id")
+            .parse::<entity::SigningKeyId>()
+            .unwrap(),
+    );
+    let row = key.one(&server.app.store.reader).await.unwrap().unwrap();
+    let mut row = row.into_active_model();
+    row.revoked_at = sea_orm::Set(Some(now));
+    row.update(&server.app.store.writer).await.unwrap();
+    server.app.directory.drop_all();
+    assert!(!app.verifies(&first.auth_token()).await);
+    app.renew(&first.refresh_token())
+        .await
+        .assert_refused("refresh_token_invalid");
+    let jwks = server.anon().get(&app.path(".well-known/jwks.json")).await;
+    assert_eq!(jwks.body["keys"].as_array().unwrap().len(), 1);
+    let listed = app.front_end().get(&app.path("pub-keys")).await;
+    let revoked: Vec<_> = listed.body["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| &key["is_revoked"])
+        .collect();
+    assert_eq!(revoked, [&json!(false), &json!(true)]);
+}
+
+/// Row 4: a commit that fails hands out nothing and uses up nothing.
+#[tokio::test]
+async fn nothing_is_answered_before_the_commit() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let first = app.sign().await;
+    // The statements succeed; the commit finds the broken reference.
+    for sql in [
+        "CREATE TABLE poison (id TEXT REFERENCES app (id) DEFERRABLE INITIALLY DEFERRED)",
+        "CREATE TRIGGER poison AFTER UPDATE ON session BEGIN INSERT INTO poison VALUES ('none'); END",
+    ] {
+        server
+            .app
+            .store
+            .writer
+            .execute_unprepared(sql)
+            .await
+            .unwrap();
+    }
+
+    for _ in 0..3 {
+        let failed = app.renew(&first.refresh_token()).await;
+        failed.assert_problem(500, "internal");
+        assert!(!failed.raw.contains("FOREIGN"), "{}", failed.raw);
+    }
+    assert_eq!(app.sessions().await[0]["renewals"], 0);
+
+    server
+        .app
+        .store
+        .writer
+        .execute_unprepared("DROP TRIGGER poison")
+        .await
+        .unwrap();
+    let second = app.renew(&first.refresh_token()).await;
+    assert_eq!(second.status, 200, "{}", second.raw);
+}
+
+/// Row 23: a store that does not answer in time is a 503, and nobody is logged out by it.
+#[tokio::test]
+async fn a_store_that_is_locked_delays_and_loses_nothing() {
+    let server = TestServer::start_with(|config| config.database_timeout_ms = 50).await;
+    let app = server.app().await;
+    let first = app.sign().await;
+
+    let other = sea_orm::Database::connect(server.app.config.database_url())
+        .await
+        .unwrap();
+    let lock = other.begin_with_options(sea_orm::TransactionOptions {
+        sqlite_transaction_mode: Some(sea_orm::SqliteTransactionMode::Immediate),
+        ..Default::default()
+    });
+    let lock = lock.await.unwrap();
+    app.renew(&first.refresh_token())
+        .await
+        .assert_problem(503, "unavailable");
+    app.logout(json!({"sub": "test@test.com"}))
+        .await
+        .assert_problem(503, "unavailable");
+    let body = crate::support::new_session();
+    let signed = app.backend().post(&app.path("sign"), body).await;
+    signed.assert_problem(503, "unavailable");
+    // Reading goes on.
+    assert!(app.verifies(&first.auth_token()).await);
+
+    lock.rollback().await.unwrap();
+    let second = app.renew(&first.refresh_token()).await;
+    assert_eq!(second.status, 200, "{}", second.raw);
+}
+
+/// Row 7: what is on disk opens no session and signs no token.
+#[tokio::test]
+async fn no_token_and_no_key_is_on_disk_in_clear() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let first = app.sign().await;
+    let second = app.renew(&first.refresh_token()).await;
+    let key_id = second.text("key_id");
+    let mut bytes = Vec::new();
+    for entry in fs::read_dir(server.dir.path().join("data")).unwrap() {
+        bytes.extend(fs::read(entry.unwrap().path()).unwrap());
+    }
+    let contains = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    // What stands there, so that the search is seen to work.
+    assert!(contains(key_id.as_bytes()));
+    assert!(contains(b"test@test.com"));
+
+    for secret in [
+        first.refresh_token(),
+        first.auth_token(),
+        second.refresh_token(),
+        second.auth_token(),
+        app.secret_key.clone(),
+        app.publishable_key.clone(),
+        ROOT_KEY.to_owned(),
+    ] {
+        let tail = &secret[secret.len() - 20..];
+        assert!(!contains(tail.as_bytes()), "{tail}");
+    }
+    // What every private key on P-256 begins with: id-ecPublicKey and prime256v1.
+    let oids = [
+        0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+        0x3d, 0x03, 0x01, 0x07,
+    ];
+    assert!(!contains(&oids));
+}
+
+/// Row 8: every look-up on the way of a request goes by an index.
+#[tokio::test]
+async fn no_request_scans_the_sessions() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let session: entity::SessionId = app.sign().await.text("session_id").parse().unwrap();
+    let id = app.id.parse().unwrap();
+    let now = server.app.clock.now();
+    let by_id = session::Entity::find().filter(session::Column::Id.is_in([session, session]));
+    let by_subject = session::renewable_of(id, "test@test.com", None, now);
+    let by_end = session::Entity::find().filter(session::Column::ExpiresAt.lt(now));
+    for (query, index) in [
+        (by_id, "sqlite_autoindex_session_1"),
+        (by_subject, "ix_session_app_id_sub"),
+        (by_end, "ix_session_expires_at"),
+    ] {
+        let mut statement = query.build(DbBackend::Sqlite);
+        statement.sql = format!("EXPLAIN QUERY PLAN {}", statement.sql);
+        let plan = server
+            .app
+            .store
+            .reader
+            .query_all_raw(statement)
+            .await
+            .unwrap();
+        let detail: String = plan[0].try_get("", "detail").unwrap();
+        assert!(detail.contains(&format!("USING INDEX {index}")), "{detail}");
+    }
+}
+
+/// Row 9: listed while it can be renewed, whatever became of its auth token.
+#[tokio::test]
+async fn a_session_is_listed_while_it_can_be_renewed() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let first = app.sign().await;
+    server.advance(7199);
+    let listed = app.sessions().await;
+    assert_eq!(
+        listed,
+        [json!({
+            "token_id": decode(&first.auth_token()).1["jid"],
+            "key_id": first.body["key_id"],
+            "auth_token_iat": 1_740_427_049,
+            "auth_token_nbf": 1_740_427_049,
+            "auth_token_exp": 1_740_430_649,
+            "refresh_token_iat": 1_740_427_049,
+            "refresh_token_nbf": 1_740_427_049,
+            "refresh_token_exp": 1_740_434_249,
+            "ip_address": "1.1.1.1",
+            "user_agent": "my-user-agent",
+            "session_id": first.body["session_id"],
+            "created_at": "2025-02-24T19:57:29.25Z",
+            "renewed_at": null,
+            "renewals": 0,
+            "device_id": null,
+        })]
+    );
+    server.advance(1);
+    assert!(app.sessions().await.is_empty());
+}
+
+/// Acknowledged renewals outlive the process, used tokens stay used, and keys keep working.
+#[tokio::test]
+async fn a_restart_loses_nothing() {
+    let server = TestServer::start().await;
+    let app = server.app_with(json!({"refresh_grace": 10})).await;
+    let first = app.sign().await;
+    let second = app.renew(&first.refresh_token()).await;
+    let dir = server.stop().await;
+
+    let server = TestServer::start_in(dir, |_| ()).await;
+    let app = server.known_app(&app);
+    // The window of the grace is in the store, too.
+    let again = app.renew(&first.refresh_token()).await;
+    assert_eq!(
+        decode(&again.auth_token()).1,
+        decode(&second.auth_token()).1
+    );
+    let third = app.renew(&second.refresh_token()).await;
+    assert_eq!(third.status, 200, "{}", third.raw);
+    assert_eq!(third.body["key_id"], first.body["key_id"]);
+    app.renew(&first.refresh_token())
+        .await
+        .assert_refused("refresh_token_used");
+}
+
+/// Another process changed something: its followers see it with the next look at the epoch.
+#[tokio::test]
+async fn changes_of_another_process_are_followed() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    server
+        .app
+        .directory
+        .follow(&server.app.store)
+        .await
+        .unwrap();
+    app.sign().await;
+
+    let other = server.second_process().await;
+    let body = json!({"token_expire": 60});
+    let changed = other.root().patch(&format!("/root/{}", app.id), body).await;
+    assert_eq!(changed.body, json!({"status": "ok"}));
+    assert_eq!(app.sign().await.body["expires_in"], 3600);
+    server
+        .app
+        .directory
+        .follow(&server.app.store)
+        .await
+        .unwrap();
+    assert_eq!(app.sign().await.body["expires_in"], 60);
+
+    other.root().delete(&format!("/root/{}", app.id)).await;
+    server
+        .app
+        .directory
+        .follow(&server.app.store)
+        .await
+        .unwrap();
+    let refused = app.renew("any").await;
+    refused.assert_problem(403, "invalid_key");
+}
+
+/// What ended is purged in its time, and what lives stays.
+#[tokio::test]
+async fn ended_sessions_and_deleted_apps_are_purged() {
+    let server = TestServer::start().await;
+    let (kept, deleted) = (server.app().await, server.app().await);
+    let reader = &server.app.store.reader;
+    let never = CancellationToken::new();
+    for _ in 0..3 {
+        deleted.sign().await;
+        kept.sign().await;
+    }
+    server.root().delete(&format!("/root/{}", deleted.id)).await;
+    assert_eq!(renewd::jobs::purge(&server.app, &never).await.unwrap(), 3);
+    assert_eq!(session::Entity::find().count(reader).await.unwrap(), 3);
+    assert_eq!(entity::app::Entity::find().count(reader).await.unwrap(), 1);
+    assert_eq!(signing_key::Entity::find().count(reader).await.unwrap(), 1);
+
+    // Two hours of life, and a day after.
+    server.advance(7200 + 86_400 - 1);
+    assert_eq!(renewd::jobs::purge(&server.app, &never).await.unwrap(), 0);
+    server.advance(1);
+    let live = kept.sign().await;
+    assert_eq!(renewd::jobs::purge(&server.app, &never).await.unwrap(), 3);
+    assert_eq!(kept.renew(&live.refresh_token()).await.status, 200);
+}
+
+/// Only its owner reads the store and the master key; both and their folder are made.
+#[tokio::test]
+async fn files_are_private() {
+    let server = TestServer::start_with(|config| config.data_dir.push("deeper/still")).await;
+    server.app().await;
+    let folder = server.dir.path().join("data/deeper/still");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{:?}", entry.file_name());
+        names.push(entry.file_name().into_string().unwrap());
+    }
+    names.sort();
+    assert_eq!(
+        names,
+        ["master.key", "renewd.db", "renewd.db-shm", "renewd.db-wal"]
+    );
+}
+
+/// Durable, and with references that hold.
+#[tokio::test]
+async fn sqlite_is_set_up_for_durability() {
+    let server = TestServer::start().await;
+    for db in [&server.app.store.writer, &server.app.store.reader] {
+        for (pragma, expected) in [
+            ("synchronous", "2"),
+            ("foreign_keys", "1"),
+            ("journal_mode", "wal"),
+        ] {
+            let sql = format!("SELECT CAST({pragma} AS TEXT) AS value FROM pragma_{pragma}");
+            let row = db
+                .query_one_raw(Statement::from_string(DbBackend::Sqlite, sql))
+                .await;
+            let value: String = row.unwrap().unwrap().try_get("", "value").unwrap();
+            assert_eq!(value, expected, "{pragma}");
+        }
+    }
+}
+
+/// Each migration can be undone, and done again.
+#[tokio::test]
+async fn migrations_go_down_and_up() {
+    let server = TestServer::start().await;
+    let db = &server.app.store.writer;
+    Migrator::down(db, None).await.unwrap();
+    let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+    let left = db
+        .query_all_raw(Statement::from_string(DbBackend::Sqlite, tables))
+        .await
+        .unwrap();
+    assert_eq!(left.len(), 1, "the list of migrations alone");
+    Migrator::up(db, None).await.unwrap();
+    let dir = server.stop().await;
+    let server = TestServer::start_in(dir, |_| ()).await;
+    server.app().await.sign().await;
+}
