@@ -26,7 +26,7 @@ stop_server() {
   for _ in {1..150}; do
     if ! kill -0 "$pid" 2>/dev/null; then
       server_pid=
-      wait "$pid"
+      wait "$pid" || { echo "the server ends with status $?" >&2; return 1; }
       return
     fi
     sleep 0.1

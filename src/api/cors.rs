@@ -25,12 +25,13 @@ impl<E: Endpoint> Endpoint for Cors<E> {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let path = request.uri().path();
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let Some(origin) = origin.filter(|_| path.starts_with("/app/")) else {
-            return Ok(self.routes.call(request).await?.into_response());
-        };
-        let allowed = if path.ends_with("/.well-known/jwks.json") {
+        let allowed = if path.starts_with("/app/") && path.ends_with("/.well-known/jwks.json") {
+            // Without an Origin, too: a shared cache may hand the answer to a browser later.
             Some(HeaderValue::from_static("*"))
         } else {
+            let Some(origin) = origin.filter(|_| path.starts_with("/app/")) else {
+                return Ok(self.routes.call(request).await?.into_response());
+            };
             self.allows(path, &origin).await?.then_some(origin)
         };
 

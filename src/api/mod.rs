@@ -141,6 +141,10 @@ fn route_table() -> RouteTable {
         });
         let methods = path.operations.iter().map(|operation| &operation.method);
         info.methods.extend(methods.map(ToString::to_string));
+        if info.methods.iter().any(|method| method == "GET") {
+            // The router serves it wherever GET is.
+            info.methods.push("HEAD".to_owned());
+        }
         info.methods.sort();
     }
     for (pattern, path) in [
@@ -152,7 +156,7 @@ fn route_table() -> RouteTable {
             pattern.to_owned(),
             RouteInfo {
                 template: path.to_owned(),
-                methods: vec!["GET".to_owned()],
+                methods: vec!["GET".to_owned(), "HEAD".to_owned()],
             },
         );
     }

@@ -137,8 +137,8 @@ fn check_text(schema: &MetaSchema, text: &str) -> Option<String> {
         let names: Vec<_> = schema.enum_items.iter().filter_map(Value::as_str).collect();
         return Some(format!("must be one of {}", names.join(", ")));
     }
-    // Not every engine can store it.
-    if text.contains('\0') {
+    // Not every engine can store it; what is stored has a longest length.
+    if schema.max_length.is_some() && text.contains('\0') {
         return Some("must not contain NUL".to_owned());
     }
     match schema.format {

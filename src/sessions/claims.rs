@@ -30,7 +30,7 @@ impl Claims {
             claims.insert("personal".to_owned(), personal);
         }
         claims.extend(custom);
-        Ok(Self(claims))
+        Self(claims).measured()
     }
 
     /// Lays `changes` over the stored claims: a member replaces its namesake, `null` removes it.
@@ -48,11 +48,15 @@ impl Claims {
                 claims.insert(name, value);
             }
         }
-        let claims = Self(claims);
-        if claims.to_json().len() > MAX_CLAIM_BYTES {
+        Self(claims).measured()
+    }
+
+    /// As they are signed they may be longer than they were sent: numbers have one spelling.
+    fn measured(self) -> Result<Self> {
+        if self.to_json().len() > MAX_CLAIM_BYTES {
             return Err(Error::invalid("", "the claims would exceed 16 KiB"));
         }
-        Ok(claims)
+        Ok(self)
     }
 
     /// The form in which they are stored and signed.

@@ -36,7 +36,7 @@ impl Process {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let url = lines
             .find_map(|line| Some(line.unwrap().split_once(" serves ")?.1.to_owned()))
-            .expect("it says where it serves");
+            .unwrap();
         Self { child, url, stderr }
     }
 
