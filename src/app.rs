@@ -1,26 +1,20 @@
 //! The one value that everything works on, built in one place.
 
-use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
-use entity::{AppId, PlainSecret, signing_key};
-use keys::MasterKey;
+use entity::{AppId, NodeId, PlainSecret, signing_key};
 use migration::{Migrator, MigratorTrait, SchemaManager};
 use sea_orm::DbErr;
 use tokio::sync::Notify;
 
 use crate::{
-    apps::{Directory, LoadedApp, root_key},
+    apps::{Directory, LoadedApp, Usage, root_key},
+    audit::Refusals,
     clock::{Clock, Rng},
     config::{Config, Secrets},
     error::{Error, Result},
+    master::{self, MasterKeyFault, MasterKeys},
     metrics::Metrics,
-    signing::seal_label,
     store::{Store, StoreError},
 };
 
@@ -31,9 +25,13 @@ pub struct App {
     pub clock: Clock,
     pub rng: Rng,
     pub store: Store,
-    pub master: MasterKey,
+    pub master: MasterKeys,
+    /// Names this process where several share a store.
+    pub node: NodeId,
     pub directory: Directory,
     pub metrics: Metrics,
+    pub refusals: Refusals,
+    pub usage: Usage,
     /// Told when there is something to purge.
     pub purge: Notify,
 }
@@ -55,20 +53,8 @@ pub enum StartError {
     Migration(DbErr),
     #[error("cannot read the store: {0}")]
     Database(#[from] DbErr),
-    #[error(
-        "the master key is missing: the store has signing keys that are sealed by it. Put the file back at \
-         {0}, or set RENEWD_MASTER_KEY"
-    )]
-    MissingMasterKey(PathBuf),
-    #[error(
-        "the master key is wrong: it does not open the signing keys of this store. Put back the {0} that \
-         belongs to the store. Nothing was changed"
-    )]
-    WrongMasterKey(String),
-    #[error("the master key file {0} is damaged: it must hold 32 bytes in base64")]
-    DamagedMasterKey(PathBuf),
-    #[error("cannot read or write the master key file {path}: {source}")]
-    MasterKeyFile { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyFault),
     #[error(transparent)]
     RootKey(#[from] root_key::RootKeyError),
 }
@@ -80,18 +66,18 @@ impl App {
     /// When the store cannot be opened, or a key is not the one that belongs to it.
     pub async fn open(
         config: Config,
-        secrets: Secrets,
+        mut secrets: Secrets,
         clock: Clock,
         rng: Rng,
     ) -> Result<Opened, StartError> {
-        let store = Store::open(&config).await?;
-        let (master, origin) =
-            master_key(&store, &config.data_dir, secrets.master_key, &rng).await?;
+        let store = Store::open(&config, &rng).await?;
+        let master = master_keys(&store, &config.data_dir, &mut secrets, &rng).await?;
         Migrator::up(&store.writer, None)
             .await
             .map_err(StartError::Migration)?;
-        tracing::debug!(origin, "master key read");
-        let root_key = root_key::ensure(&store, &rng, clock.now(), secrets.root_key).await?;
+        let now = clock.now();
+        let root_key = root_key::ensure(&store, &rng, now, secrets.root_key).await?;
+        let node = rng.with(|rng| NodeId::mint(now, rng));
         let app = Self {
             config,
             clock,
@@ -100,7 +86,10 @@ impl App {
             master,
             directory: Directory::default(),
             metrics: Metrics::default(),
+            refusals: Refusals::default(),
+            usage: Usage::default(),
             purge: Notify::new(),
+            node,
         };
         Ok(Opened { app, root_key })
     }
@@ -110,7 +99,8 @@ impl App {
     /// # Errors
     /// Those of the store.
     pub async fn load(&self, id: AppId) -> Result<Option<Arc<LoadedApp>>> {
-        self.directory.app(&self.store, &self.master, id).await
+        let now = self.clock.now();
+        self.directory.app(&self.store, &self.master, now, id).await
     }
 
     /// Finishes the renewals that wait, and closes the store.
@@ -122,83 +112,32 @@ impl App {
     }
 }
 
-/// The master key, and where it comes from: the environment, else the file, which is made when the store
-/// has nothing sealed yet.
-async fn master_key(
+/// The master keys: those of the environment or of the files, else one that is made, when the store has nothing
+/// sealed yet.
+async fn master_keys(
     store: &Store,
     data_dir: &Path,
-    given: Option<MasterKey>,
+    secrets: &mut Secrets,
     rng: &Rng,
-) -> Result<(MasterKey, String), StartError> {
-    let path = data_dir.join("master.key");
+) -> Result<MasterKeys, StartError> {
+    let (given, previous) = (
+        secrets.master_key.take(),
+        secrets.previous_master_key.take(),
+    );
+    let found = MasterKeys::find(data_dir, given, previous)?;
     // A fresh store has no tables yet.
     let has_tables = SchemaManager::new(&store.reader)
         .has_table("signing_key")
         .await?;
-    let sealed = if has_tables {
-        signing_key::any(&store.reader).await?
-    } else {
-        None
-    };
-    let (key, origin) = match given {
-        Some(key) => (key, "RENEWD_MASTER_KEY".to_owned()),
-        None => match read_key(&path)? {
-            Some(key) => (key, path.display().to_string()),
-            None if sealed.is_some() => return Err(StartError::MissingMasterKey(path)),
-            None => (make_key(&path, rng)?, path.display().to_string()),
-        },
-    };
-    if let Some(row) = sealed
-        && key.open(&seal_label(row.id), &row.sealed).is_err()
-    {
-        return Err(StartError::WrongMasterKey(origin));
-    }
-    Ok((key, origin))
-}
-
-fn read_key(path: &Path) -> Result<Option<MasterKey>, StartError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => zeroize::Zeroizing::new(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(file_error(path, source)),
-    };
-    let mode = fs::metadata(path)
-        .map_err(|source| file_error(path, source))?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
-        tracing::warn!(path = %path.display(), "others can read the master key: chmod 600 it");
-    }
-    MasterKey::from_base64(&text)
-        .map(Some)
-        .map_err(|_| StartError::DamagedMasterKey(path.to_owned()))
-}
-
-fn make_key(path: &Path, rng: &Rng) -> Result<MasterKey, StartError> {
-    let key = rng
-        .with(|mut rng| MasterKey::generate(&mut rng))
-        .map_err(|_| StartError::DamagedMasterKey(path.to_owned()))?;
-    let write = || {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+    match found {
+        Some(keys) if has_tables && !master::belong(&keys, &store.reader).await? => {
+            Err(MasterKeyFault::Wrong(keys.origin()).into())
         }
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        writeln!(file, "{}", key.to_base64().as_str())?;
-        // Sessions are sealed by it from now on: it must outlive a power cut as they do.
-        file.sync_all()
-    };
-    write().map_err(|source| file_error(path, source))?;
-    Ok(key)
-}
-
-fn file_error(path: &Path, source: io::Error) -> StartError {
-    StartError::MasterKeyFile {
-        path: path.to_owned(),
-        source,
+        Some(keys) => Ok(keys),
+        None if has_tables && signing_key::any(&store.reader).await?.is_some() => {
+            Err(MasterKeyFault::Missing(data_dir.join("master.key")).into())
+        }
+        None => Ok(MasterKeys::make(data_dir, rng)?),
     }
 }
 

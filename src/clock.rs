@@ -11,7 +11,7 @@ use entity::Timestamp;
     reason = "the one place that asks the system"
 )]
 use rand::rngs::SysRng;
-use rand::{CryptoRng, rand_core::UnwrapErr};
+use rand::{CryptoRng, SeedableRng, rand_core::UnwrapErr, rngs::ChaCha20Rng};
 
 /// Tells the time.
 #[derive(Clone)]
@@ -57,6 +57,11 @@ impl Rng {
     /// Draws from `generator`.
     pub fn new(generator: impl CryptoRng + Send + 'static) -> Self {
         Self(Arc::new(Mutex::new(generator)))
+    }
+
+    /// A generator of one's own, seeded by this one: for draws that take long.
+    pub fn fork(&self) -> ChaCha20Rng {
+        self.with(|mut rng| ChaCha20Rng::from_rng(&mut rng))
     }
 
     /// Lends the generator for one draw.

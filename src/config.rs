@@ -26,6 +26,7 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     pub leeway: u32,
     pub jwks_max_age: u32,
+    audit_retention_days: u32,
 }
 
 /// The lowest level that is logged.
@@ -53,6 +54,8 @@ pub enum LogFormat {
 pub struct Secrets {
     /// Seals the signing keys, in place of the file in the data directory.
     pub master_key: Option<MasterKey>,
+    /// The one that `master_key` replaces, until `renewd key rekey` is done.
+    pub previous_master_key: Option<MasterKey>,
     /// The root key of a fresh store.
     pub root_key: Option<PlainSecret>,
 }
@@ -70,7 +73,7 @@ pub enum ConfigError {
         origin: String,
         source: Box<toml::de::Error>,
     },
-    #[error("RENEWD_MASTER_KEY: {0}")]
+    #[error("RENEWD_MASTER_KEY or RENEWD_PREVIOUS_MASTER_KEY: {0}")]
     MasterKey(#[from] MasterKeyError),
     #[error("RENEWD_ROOT_KEY must have 32 to 256 printable ASCII characters and no space")]
     RootKey,
@@ -113,6 +116,16 @@ impl Config {
         Span::seconds(i64::from(self.leeway))
     }
 
+    /// For how long verifiers may keep the public keys.
+    pub fn jwks_max_age(&self) -> Span {
+        Span::seconds(i64::from(self.jwks_max_age))
+    }
+
+    /// For how long events of the audit are kept.
+    pub fn audit_retention(&self) -> Span {
+        Span::seconds(i64::from(self.audit_retention_days) * 86_400)
+    }
+
     /// The settings as TOML, passwords left out.
     ///
     /// # Errors
@@ -136,10 +149,13 @@ impl Secrets {
         {
             return Err(ConfigError::RootKey);
         }
+        let master_key = |name| {
+            let text: Option<String> = variable(name);
+            text.map(|text| MasterKey::from_base64(&text)).transpose()
+        };
         Ok(Self {
-            master_key: variable("RENEWD_MASTER_KEY")
-                .map(|text| MasterKey::from_base64(&text))
-                .transpose()?,
+            master_key: master_key("RENEWD_MASTER_KEY")?,
+            previous_master_key: master_key("RENEWD_PREVIOUS_MASTER_KEY")?,
             root_key: root_key.map(|key| PlainSecret::from_text(&key)),
         })
     }

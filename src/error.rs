@@ -29,6 +29,9 @@ pub enum Error {
     /// A browser of an origin that the app does not allow.
     #[error("the origin is not allowed")]
     OriginNotAllowed,
+    /// Somebody else changed the same thing at the same time, and won: nothing was changed.
+    #[error("{0}")]
+    Conflict(&'static str),
     /// The store cannot be reached, or does not answer in time: nothing was changed.
     #[error("the store is not available")]
     Unavailable(#[source] DbErr),

@@ -3,11 +3,13 @@
 pub mod api;
 pub mod app;
 pub mod apps;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;
 pub mod jobs;
+pub mod master;
 pub mod metrics;
 pub mod rotation;
 mod serve;

@@ -23,6 +23,8 @@ pub struct Metrics {
     requests: Family<Request, Counter>,
     durations: Family<Route, Histogram>,
     renewals: Family<RenewalResult, Counter>,
+    refusals: Counter,
+    jobs: Family<JobResult, Counter>,
     registry: Arc<Registry>,
 }
 
@@ -43,10 +45,18 @@ struct RenewalResult {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct JobResult {
+    job: &'static str,
+    result: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let requests = Family::default();
         let renewals = Family::default();
+        let refusals = Counter::default();
+        let jobs = Family::default();
         // 0.1 ms to 3.3 s.
         let durations = Family::<Route, Histogram>::new_with_constructor(|| {
             Histogram::new(exponential_buckets(0.0001, 2.0, 16))
@@ -59,10 +69,18 @@ impl Default for Metrics {
             durations.clone(),
         );
         registry.register("renewals", "Renewals by their result", renewals.clone());
+        registry.register(
+            "administration_refused",
+            "Requests to the administration without a good root key",
+            refusals.clone(),
+        );
+        registry.register("job_runs", "Runs of jobs by their result", jobs.clone());
         Self {
             requests,
             durations,
             renewals,
+            refusals,
+            jobs,
             registry: Arc::new(registry),
         }
     }
@@ -100,6 +118,17 @@ impl Metrics {
             Err(_) => "error",
         };
         self.renewals.get_or_create(&RenewalResult { result }).inc();
+    }
+
+    /// Counts a request to the administration that was refused.
+    pub fn refused(&self) {
+        self.refusals.inc();
+    }
+
+    /// Counts a run of a job.
+    pub fn ran(&self, job: &'static str, succeeded: bool) {
+        let result = if succeeded { "succeeded" } else { "failed" };
+        self.jobs.get_or_create(&JobResult { job, result }).inc();
     }
 
     /// The exposition in the text form of `OpenMetrics`.

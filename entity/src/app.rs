@@ -36,6 +36,10 @@ pub struct Model {
     pub allowed_origins: String,
     /// Every token issued before is dead.
     pub issued_after: Option<Timestamp>,
+    /// When its signing keys were last rotated.
+    pub last_key_rotate: Option<Timestamp>,
+    /// When its signing keys are to be looked at again.
+    pub next_key_at: Timestamp,
     pub created_at: Timestamp,
     pub updated_at: Option<Timestamp>,
     /// Set when it was deleted: nothing finds it any more, its rows are purged.
@@ -89,6 +93,62 @@ pub async fn list(
         query = query.filter(Column::Id.lt(before));
     }
     query.order_by_desc(Column::Id).limit(limit).all(db).await
+}
+
+/// Apps whose signing keys are to be looked at, at most `limit`.
+///
+/// # Errors
+/// Those of the store.
+pub async fn list_due(
+    db: &impl ConnectionTrait,
+    now: Timestamp,
+    limit: u64,
+) -> Result<Vec<Model>, DbErr> {
+    Entity::find()
+        .filter(Column::NextKeyAt.lte(now))
+        .filter(Column::DeletedAt.is_null())
+        .order_by_asc(Column::NextKeyAt)
+        .limit(limit)
+        .all(db)
+        .await
+}
+
+/// Claims the right to change the signing keys of the app, by the guard that nobody did since it was
+/// read: of two that try at once, one wins.
+///
+/// # Errors
+/// Those of the store.
+pub async fn schedule_keys(
+    db: &impl ConnectionTrait,
+    read: &Model,
+    last_key_rotate: Option<Timestamp>,
+    next_key_at: Timestamp,
+) -> Result<bool, DbErr> {
+    let update = Entity::update_many()
+        .set(ActiveModel {
+            last_key_rotate: Set(last_key_rotate),
+            next_key_at: Set(next_key_at),
+            ..Default::default()
+        })
+        .filter(Column::Id.eq(read.id))
+        .filter(Column::NextKeyAt.eq(read.next_key_at))
+        .filter(Column::DeletedAt.is_null());
+    Ok(update.exec(db).await?.rows_affected == 1)
+}
+
+/// Declares every token of the app dead that was issued before `now`. `false` when there is no such app.
+///
+/// # Errors
+/// Those of the store.
+pub async fn flush(db: &impl ConnectionTrait, id: AppId, now: Timestamp) -> Result<bool, DbErr> {
+    let update = Entity::update_many()
+        .set(ActiveModel {
+            issued_after: Set(Some(now)),
+            ..Default::default()
+        })
+        .filter(Column::Id.eq(id))
+        .filter(Column::DeletedAt.is_null());
+    Ok(update.exec(db).await?.rows_affected == 1)
 }
 
 /// Marks the app as deleted. `false` when there is none, or it was deleted already.

@@ -1,7 +1,8 @@
 //! `app_key`: the keys that backends, front ends and administrators present. Root keys have no app.
 
 use sea_orm::{
-    ActiveEnum, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, entity::prelude::*,
+    ActiveEnum, ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter,
+    QueryOrder, QuerySelect, entity::prelude::*,
 };
 
 use crate::{AppId, AppKeyId, SecretHash, SecretKind, Timestamp};
@@ -18,6 +19,11 @@ pub struct Model {
     pub hash: SecretHash,
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
+    /// Written at most once a minute.
+    pub last_used_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+    /// A UUID that stays with the application that holds the key, over all its keys.
+    pub registration_id: Option<String>,
 }
 
 /// The kind of a key, as the store names it.
@@ -57,7 +63,7 @@ impl Kind {
 impl Model {
     /// Whether it may still be used.
     pub fn is_live(&self, now: Timestamp) -> bool {
-        self.expires_at.is_none_or(|end| now < end)
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
     }
 }
 
@@ -85,16 +91,131 @@ pub async fn list_root(db: &impl ConnectionTrait) -> Result<Vec<Model>, DbErr> {
         .await
 }
 
-/// Removes every root key, before a new one takes their place.
+/// At most `limit` keys of the app that are older than `before`, the newest first.
 ///
 /// # Errors
 /// Those of the store.
-pub async fn delete_root(db: &impl ConnectionTrait) -> Result<(), DbErr> {
-    Entity::delete_many()
+pub async fn page_in(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    before: Option<AppKeyId>,
+    limit: u64,
+) -> Result<Vec<Model>, DbErr> {
+    let mut query = Entity::find().filter(Column::AppId.eq(app_id));
+    if let Some(before) = before {
+        query = query.filter(Column::Id.lt(before));
+    }
+    query.order_by_desc(Column::Id).limit(limit).all(db).await
+}
+
+/// Lets the app's main keys of a kind, those without a name, end at `end`; what ends sooner still does.
+///
+/// # Errors
+/// Those of the store.
+pub async fn end_main_at(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    kind: Kind,
+    end: Timestamp,
+) -> Result<(), DbErr> {
+    end_update(end)
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::Kind.eq(kind))
+        .filter(Column::Name.eq(""))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Lets the root keys end at `end`; what ends sooner still does.
+///
+/// # Errors
+/// Those of the store.
+pub async fn end_root_at(db: &impl ConnectionTrait, end: Timestamp) -> Result<(), DbErr> {
+    end_update(end)
         .filter(Column::AppId.is_null())
         .exec(db)
         .await?;
     Ok(())
+}
+
+/// Lets one key of the app end at `end`. `false` when it is not live at `now`, or ends sooner anyway.
+///
+/// # Errors
+/// Those of the store.
+pub async fn end_one_at(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    id: AppKeyId,
+    now: Timestamp,
+    end: Timestamp,
+) -> Result<bool, DbErr> {
+    let live = Column::ExpiresAt.is_null().or(Column::ExpiresAt.gt(now));
+    let update = end_update(end)
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::Id.eq(id))
+        .filter(live);
+    Ok(update.exec(db).await?.rows_affected == 1)
+}
+
+fn end_update(end: Timestamp) -> sea_orm::UpdateMany<Entity> {
+    let later = Column::ExpiresAt.is_null().or(Column::ExpiresAt.gt(end));
+    Entity::update_many()
+        .set(ActiveModel {
+            expires_at: Set(Some(end)),
+            ..Default::default()
+        })
+        .filter(Column::RevokedAt.is_null())
+        .filter(later)
+}
+
+/// Revokes a key of the app. `false` when there is none, or it is revoked already.
+///
+/// # Errors
+/// Those of the store.
+pub async fn revoke_in(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    id: AppKeyId,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let update = Entity::update_many()
+        .set(ActiveModel {
+            revoked_at: Set(Some(now)),
+            ..Default::default()
+        })
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::Id.eq(id))
+        .filter(Column::RevokedAt.is_null());
+    Ok(update.exec(db).await?.rows_affected == 1)
+}
+
+/// Notes that the key was used, if that was not noted since.
+///
+/// # Errors
+/// Those of the store.
+pub async fn used_at(db: &impl ConnectionTrait, id: AppKeyId, at: Timestamp) -> Result<(), DbErr> {
+    let earlier = Column::LastUsedAt.is_null().or(Column::LastUsedAt.lt(at));
+    Entity::update_many()
+        .set(ActiveModel {
+            last_used_at: Set(Some(at)),
+            ..Default::default()
+        })
+        .filter(Column::Id.eq(id))
+        .filter(earlier)
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Removes keys that ended before `end`.
+///
+/// # Errors
+/// Those of the store.
+pub async fn purge_ended(db: &impl ConnectionTrait, end: Timestamp) -> Result<u64, DbErr> {
+    let ended = Column::ExpiresAt.lt(end).or(Column::RevokedAt.lt(end));
+    let delete = Entity::delete_many().filter(ended);
+    Ok(delete.exec(db).await?.rows_affected)
 }
 
 /// Removes every key of the app.

@@ -84,8 +84,12 @@ ids! {
     AppId
     /// Names an app-key or a root key.
     AppKeyId
+    /// Names an event of the audit.
+    AuditEventId
     /// Names a device.
     DeviceId
+    /// Names a running process.
+    NodeId
     /// Names a request in the log, when its sender gave it no name.
     RequestId
     /// Names a session: its lineage of tokens keeps it over all renewals.

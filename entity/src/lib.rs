@@ -3,7 +3,9 @@
 
 pub mod app;
 pub mod app_key;
+pub mod audit_event;
 pub mod id;
+pub mod lease;
 pub mod secret;
 pub mod session;
 pub mod setting;
@@ -11,7 +13,10 @@ pub mod signing_key;
 pub mod time;
 
 pub use self::{
-    id::{AppId, AppKeyId, DeviceId, InvalidId, RequestId, SessionId, SigningKeyId, TokenId},
+    id::{
+        AppId, AppKeyId, AuditEventId, DeviceId, InvalidId, NodeId, RequestId, SessionId,
+        SigningKeyId, TokenId,
+    },
     secret::{PlainSecret, SecretHash, SecretKind},
     time::Timestamp,
 };

@@ -54,6 +54,9 @@ pub enum Revocation {
     /// Its subject began more sessions than the app allows.
     #[sea_orm(string_value = "limit")]
     Limit,
+    /// The store was restored from a copy that is older than the session.
+    #[sea_orm(string_value = "restore")]
+    Restore,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -113,18 +116,20 @@ pub async fn find_many(
 }
 
 /// The sessions of a subject that can still be renewed: neither revoked, nor past, nor issued before
-/// the app's flush mark.
+/// the app's flush mark, nor signed by a revoked key.
 pub fn renewable_of(
     app_id: AppId,
     sub: &str,
     issued_after: Option<Timestamp>,
+    revoked_keys: impl IntoIterator<Item = SigningKeyId>,
     now: Timestamp,
 ) -> Select<Entity> {
     let query = Entity::find()
         .filter(Column::AppId.eq(app_id))
         .filter(Column::Sub.eq(sub))
         .filter(Column::RevokedAt.is_null())
-        .filter(Column::ExpiresAt.gt(now));
+        .filter(Column::ExpiresAt.gt(now))
+        .filter(Column::KeyId.is_not_in(revoked_keys));
     match issued_after {
         Some(mark) => query.filter(Column::IssuedAt.gte(mark)),
         None => query,
@@ -259,6 +264,26 @@ pub async fn replace_claims(
         .filter(Column::Claims.eq(&previous.claims))
         .filter(Column::RevokedAt.is_null());
     Ok(update.exec(db).await?.rows_affected == 1)
+}
+
+/// Ends every session that could have been renewed after `since`; gives the number.
+///
+/// # Errors
+/// Those of the store.
+pub async fn revoke_renewable_after(
+    db: &impl ConnectionTrait,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    let update = Entity::update_many()
+        .set(ActiveModel {
+            revoked_at: Set(Some(now)),
+            revoked_for: Set(Some(Revocation::Restore)),
+            ..Default::default()
+        })
+        .filter(Column::RevokedAt.is_null())
+        .filter(Column::ExpiresAt.gt(since));
+    Ok(update.exec(db).await?.rows_affected)
 }
 
 /// Removes at most `limit` sessions whose last refresh token expired before `end`; gives the number.

@@ -7,6 +7,7 @@ use sea_orm::{
 
 /// Counts the changes of apps and keys, so that every process sees when its cache is stale.
 const EPOCH: &str = "epoch";
+const MASTER_KEY: &str = "master_key";
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "setting")]
@@ -28,6 +29,35 @@ impl ActiveModelBehavior for ActiveModel {}
 pub async fn epoch(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
     let row = Entity::find_by_id(EPOCH).one(db).await?;
     Ok(row.map_or(0, |row| row.value))
+}
+
+/// The fingerprint of the master key that seals the signing keys, once there are any.
+///
+/// # Errors
+/// Those of the store.
+pub async fn master_key(db: &impl ConnectionTrait) -> Result<Option<i64>, DbErr> {
+    let row = Entity::find_by_id(MASTER_KEY).one(db).await?;
+    Ok(row.map(|row| row.value))
+}
+
+/// Notes the fingerprint of the master key that seals from now on.
+///
+/// # Errors
+/// Those of the store.
+pub async fn set_master_key(db: &impl ConnectionTrait, fingerprint: i64) -> Result<(), DbErr> {
+    let row = ActiveModel {
+        name: Set(MASTER_KEY.to_owned()),
+        value: Set(fingerprint),
+    };
+    Entity::insert(row)
+        .on_conflict(
+            OnConflict::column(Column::Name)
+                .update_column(Column::Value)
+                .to_owned(),
+        )
+        .exec_without_returning(db)
+        .await?;
+    Ok(())
 }
 
 /// Counts a change, in the transaction that makes it.

@@ -1,7 +1,8 @@
 //! `signing_key`: the key pairs that sign an app's tokens, private halves sealed.
 
 use sea_orm::{
-    ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, entity::prelude::*,
+    ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    entity::prelude::*,
 };
 
 use crate::{AppId, SigningKeyId, Timestamp};
@@ -16,6 +17,10 @@ pub struct Model {
     /// PKCS#8, sealed by the master key with this row's id as label.
     pub sealed: Vec<u8>,
     pub created_at: Timestamp,
+    /// From when it signs, unless a later one does.
+    pub activates_at: Timestamp,
+    /// The longest life of a token that it may have signed, seconds.
+    pub token_life: i64,
     pub revoked_at: Option<Timestamp>,
 }
 
@@ -33,16 +38,131 @@ impl std::fmt::Debug for Model {
     }
 }
 
-/// Every signing key of the app, the newest first.
+/// Every signing key of the app, in the order in which they sign.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn list_in(db: &impl ConnectionTrait, app_id: AppId) -> Result<Vec<Model>, DbErr> {
     Entity::find()
         .filter(Column::AppId.eq(app_id))
-        .order_by_desc(Column::Id)
+        .order_by_asc(Column::ActivatesAt)
+        .order_by_asc(Column::Id)
         .all(db)
         .await
+}
+
+/// Revokes every key of the app, or that one, which is not revoked yet; gives the number.
+///
+/// # Errors
+/// Those of the store.
+pub async fn revoke_in(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    only: Option<SigningKeyId>,
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    let mut update = Entity::update_many()
+        .set(ActiveModel {
+            revoked_at: Set(Some(now)),
+            ..Default::default()
+        })
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::RevokedAt.is_null());
+    if let Some(only) = only {
+        update = update.filter(Column::Id.eq(only));
+    }
+    Ok(update.exec(db).await?.rows_affected)
+}
+
+/// Lets the key sign from another time on.
+///
+/// # Errors
+/// Those of the store.
+pub async fn activate_at(
+    db: &impl ConnectionTrait,
+    id: SigningKeyId,
+    at: Timestamp,
+) -> Result<(), DbErr> {
+    Entity::update_many()
+        .set(ActiveModel {
+            activates_at: Set(at),
+            ..Default::default()
+        })
+        .filter(Column::Id.eq(id))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Notes that keys of the app sign tokens that live for so long from now on.
+///
+/// # Errors
+/// Those of the store.
+pub async fn raise_token_life(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    seconds: i64,
+) -> Result<(), DbErr> {
+    Entity::update_many()
+        .set(ActiveModel {
+            token_life: Set(seconds),
+            ..Default::default()
+        })
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::TokenLife.lt(seconds))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Puts a key sealed anew in place of the one that was read, if nobody did so meanwhile.
+///
+/// # Errors
+/// Those of the store.
+pub async fn reseal(
+    db: &impl ConnectionTrait,
+    read: &Model,
+    sealed: Vec<u8>,
+) -> Result<bool, DbErr> {
+    let update = Entity::update_many()
+        .set(ActiveModel {
+            sealed: Set(sealed),
+            ..Default::default()
+        })
+        .filter(Column::Id.eq(read.id))
+        .filter(Column::Sealed.eq(read.sealed.clone()));
+    Ok(update.exec(db).await?.rows_affected == 1)
+}
+
+/// At most `limit` keys of any app with an id above `after`, in the order of their ids.
+///
+/// # Errors
+/// Those of the store.
+pub async fn page(
+    db: &impl ConnectionTrait,
+    after: Option<SigningKeyId>,
+    limit: u64,
+) -> Result<Vec<Model>, DbErr> {
+    let mut query = Entity::find();
+    if let Some(after) = after {
+        query = query.filter(Column::Id.gt(after));
+    }
+    query.order_by_asc(Column::Id).limit(limit).all(db).await
+}
+
+/// Removes keys.
+///
+/// # Errors
+/// Those of the store.
+pub async fn delete(
+    db: &impl ConnectionTrait,
+    ids: impl IntoIterator<Item = SigningKeyId>,
+) -> Result<(), DbErr> {
+    Entity::delete_many()
+        .filter(Column::Id.is_in(ids))
+        .exec(db)
+        .await?;
+    Ok(())
 }
 
 /// Any one signing key of the store, to see whether the master key opens it.

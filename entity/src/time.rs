@@ -75,12 +75,27 @@ impl Timestamp {
         Span(self.0.saturating_sub(earlier.0).max(0))
     }
 
+    /// Reads RFC 3339.
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        let millis = time.unix_timestamp_nanos().div_euclid(1_000_000);
+        i64::try_from(millis).ok().map(Self)
+    }
+
     pub(crate) fn unsigned_millis(self) -> u64 {
         self.0.max(0).unsigned_abs()
     }
 
     pub(crate) fn from_unsigned_millis(millis: u64) -> Self {
         Self(i64::try_from(millis).unwrap_or(i64::MAX))
+    }
+}
+
+impl Add for Span {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
     }
 }
 

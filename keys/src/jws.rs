@@ -95,7 +95,7 @@ pub fn key_id(token: &str) -> Result<(String, TokenType), InvalidToken> {
 /// # Errors
 /// When the signature is not of this key, or the claims are not those of `T`.
 pub fn verify<T: DeserializeOwned>(token: &str, key: &PublicKey) -> Result<T, InvalidToken> {
-    let mut validation = Validation::new(jsonwebtoken::Algorithm::ES256);
+    let mut validation = Validation::new(key.jws_algorithm);
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
     validation.validate_aud = false;
@@ -136,6 +136,36 @@ mod tests {
         );
         assert_eq!(verify::<Value>(&token, key.public()), Ok(json!({"a":1})));
         assert_eq!(verify::<Value>(&token, other.public()), Err(InvalidToken));
+    }
+
+    /// Each algorithm signs and verifies its own, and none verifies another's under the same kid.
+    #[test]
+    fn every_supported_algorithm_signs() {
+        let mut rng = ChaCha12Rng::seed_from_u64(3);
+        let supported = Algorithm::ALL.into_iter().filter(|one| one.is_supported());
+        let keys: Vec<_> = supported
+            .map(|algorithm| {
+                let private = generate(algorithm, &mut rng).unwrap();
+                SigningKey::parse("k", algorithm, &private).unwrap()
+            })
+            .collect();
+        assert_eq!(keys.len(), 9);
+        for signer in &keys {
+            let token = sign(signer, TokenType::Auth, br#"{"a":1}"#).unwrap();
+            for verifier in &keys {
+                let is_own = signer.public().algorithm == verifier.public().algorithm;
+                let verified = verify::<Value>(&token, verifier.public());
+                assert_eq!(verified.is_ok(), is_own, "{:?}", signer.public().algorithm);
+            }
+            let pem = BASE64_STANDARD.decode(&signer.public().pem_base64).unwrap();
+            assert!(pem.starts_with(b"-----BEGIN PUBLIC KEY-----\n"));
+        }
+    }
+
+    #[test]
+    fn es512_is_refused() {
+        let refused = generate(Algorithm::Es512, &mut ChaCha12Rng::seed_from_u64(3));
+        assert!(refused.is_err());
     }
 
     #[test]

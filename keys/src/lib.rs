@@ -2,11 +2,13 @@
 //! is sealed at rest. No database and no HTTP.
 
 mod algorithm;
-mod es256;
 mod jws;
+mod pair;
 mod seal;
+mod signing_key;
 
 pub use algorithm::{Algorithm, KeyType, UnsupportedAlgorithm};
-pub use es256::{Jwk, KeyError, PrivateKey, PublicKey, SigningKey, generate};
 pub use jws::{InvalidToken, TokenType, key_id, sign, verify};
+pub use pair::generate;
 pub use seal::{MasterKey, MasterKeyError, SealError};
+pub use signing_key::{Jwk, KeyError, PrivateKey, PublicKey, SigningKey};

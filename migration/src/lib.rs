@@ -4,6 +4,7 @@ use sea_orm_migration::prelude::{MigrationTrait, async_trait};
 pub use sea_orm_migration::prelude::{MigratorTrait, SchemaManager};
 
 mod m20261120_000001_sessions;
+mod m20261120_000002_administration;
 
 /// Brings a store to the tables of this release.
 #[derive(Debug)]
@@ -12,6 +13,9 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261120_000001_sessions::Migration)]
+        vec![
+            Box::new(m20261120_000001_sessions::Migration),
+            Box::new(m20261120_000002_administration::Migration),
+        ]
     }
 }

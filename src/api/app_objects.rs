@@ -34,7 +34,7 @@ pub struct CreateRequest {
     #[oai(validator(minimum(value = "0"), maximum(value = "31536000")))]
     pub refresh_notbefore: i64,
     pub key_type: KeyTypeName,
-    /// Must be one of `key_type`. This release signs with ES256.
+    /// Must be one of `key_type`. ES512 is not supported.
     pub algo: AlgorithmName,
     /// Between two signing keys.
     #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
@@ -73,6 +73,9 @@ pub struct UpdateRequest {
     pub refresh_expire: Option<i64>,
     #[oai(validator(minimum(value = "0"), maximum(value = "31536000")))]
     pub refresh_notbefore: Option<i64>,
+    /// With `algo`: what the next signing key will be. The present one is not changed.
+    pub key_type: Option<KeyTypeName>,
+    pub algo: Option<AlgorithmName>,
     #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
     pub rotation_period: Option<i64>,
     #[oai(validator(min_length = 1, max_length = 255))]
@@ -227,6 +230,8 @@ impl From<UpdateRequest> for AppChanges {
             refresh_grace: request.refresh_grace,
             session_expire: change(request.session_expire),
             max_sessions_per_subject: change(request.max_sessions_per_subject),
+            key_type: request.key_type.map(KeyType::from),
+            algorithm: request.algo.map(Algorithm::from),
             rotation_period: request.rotation_period,
             allowed_origins: request.allowed_origins,
         }
@@ -308,7 +313,7 @@ impl AppObject {
             rotation_period: app.rotation_period,
             add_time: app.created_at.as_seconds(),
             update_time: app.updated_at.map_or(0, Timestamp::as_seconds),
-            last_key_rotate: 0,
+            last_key_rotate: app.last_key_rotate.map_or(0, Timestamp::as_seconds),
             issuer: app.issuer().to_owned(),
             refresh_grace: app.refresh_grace,
             session_expire: app.session_expiry,
@@ -320,20 +325,20 @@ impl AppObject {
 
 impl PubKeysResponse {
     /// The public keys of `loaded`.
-    pub fn of(loaded: &LoadedApp) -> Self {
+    pub fn of(loaded: &LoadedApp, now: Timestamp) -> Self {
         let period = Span::seconds(loaded.app.rotation_period);
         let keys = loaded
             .keyring
-            .entries()
-            .map(|entry| {
+            .entries(now)
+            .map(|(entry, state)| {
                 let key = entry.public();
                 PublicKeyObject {
                     key_id: Id(entry.row.id),
                     public_key: key.pem_base64.clone(),
                     key_type: key.algorithm.key_type().to_string(),
                     key_algo: key.algorithm.to_string(),
-                    exp_time: (entry.row.created_at + period).as_seconds(),
-                    is_expired: false,
+                    exp_time: (entry.row.activates_at + period).as_seconds(),
+                    is_expired: !state.verifies(),
                     is_revoked: entry.row.revoked_at.is_some(),
                 }
             })
@@ -372,6 +377,8 @@ impl Example for UpdateRequest {
             token_notbefore: None,
             refresh_expire: None,
             refresh_notbefore: None,
+            key_type: None,
+            algo: None,
             rotation_period: None,
             issuer: MaybeUndefined::Undefined,
             refresh_grace: Some(10),

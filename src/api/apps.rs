@@ -47,10 +47,10 @@ impl Apps {
     async fn create(
         &self,
         Data(app): Data<&Arc<App>>,
-        _root: RootKey,
+        RootKey(actor): RootKey,
         body: Body<CreateRequest>,
     ) -> Reply<CreateResponse, KeyedBody> {
-        let created = apps::create(app, body.value.into()).await?;
+        let created = apps::create(app, &actor, body.value.into()).await?;
         Ok(Json(created.into()))
     }
 
@@ -93,12 +93,12 @@ impl Apps {
     async fn update(
         &self,
         Data(app): Data<&Arc<App>>,
-        _root: RootKey,
+        RootKey(actor): RootKey,
         app_id: Path<Id<AppId>>,
         body: Body<UpdateRequest>,
     ) -> Reply<StatusResponse, KeyedItemBody> {
         let Id(id) = app_id.0;
-        apps::update(app, id, body.value.into()).await?;
+        apps::update(app, &actor, id, body.value.into()).await?;
         Ok(Json(StatusResponse::ok()))
     }
 
@@ -114,11 +114,11 @@ impl Apps {
     async fn delete(
         &self,
         Data(app): Data<&Arc<App>>,
-        _root: RootKey,
+        RootKey(actor): RootKey,
         app_id: Path<Id<AppId>>,
     ) -> Reply<StatusResponse, KeyedItem> {
         let Id(id) = app_id.0;
-        apps::delete(app, id).await?;
+        apps::delete(app, &actor, id).await?;
         Ok(Json(StatusResponse::ok()))
     }
 
@@ -147,9 +147,10 @@ impl Apps {
     )]
     async fn pub_keys(
         &self,
+        Data(app): Data<&Arc<App>>,
         AnyKey(caller): AnyKey,
         #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
     ) -> Reply<PubKeysResponse, Keyed> {
-        Ok(Json(PubKeysResponse::of(&caller.app)))
+        Ok(Json(PubKeysResponse::of(&caller.app, app.clock.now())))
     }
 }

@@ -7,8 +7,10 @@ use poem::{Request, http::header};
 use poem_openapi::{SecurityScheme, auth::ApiKey};
 
 use crate::{
+    api::{client::client, edge::RequestName},
     app::App,
-    apps::{Caller, authenticate, authenticate_root},
+    apps::{Caller, Presented, authenticate, authenticate_root},
+    audit::Actor,
     error::Error,
 };
 
@@ -21,7 +23,7 @@ use crate::{
     key_in = "header",
     checker = "check_root"
 )]
-pub struct RootKey(());
+pub struct RootKey(pub Actor);
 
 /// A secret app-key of the app in the path, bare or as Bearer.
 #[derive(SecurityScheme)]
@@ -45,8 +47,9 @@ pub struct SecretKey(pub Caller);
 )]
 pub struct AnyKey(pub Caller);
 
-async fn check_root(request: &Request, key: ApiKey) -> poem::Result<()> {
-    Ok(authenticate_root(state(request)?, &presented(&key)).await?)
+async fn check_root(request: &Request, key: ApiKey) -> poem::Result<Actor> {
+    let app = state(request)?;
+    Ok(authenticate_root(app, presented(app, request, &key)).await?)
 }
 
 async fn check_secret(request: &Request, key: ApiKey) -> poem::Result<Caller> {
@@ -61,24 +64,32 @@ async fn check_secret(request: &Request, key: ApiKey) -> poem::Result<Caller> {
 async fn check_any(request: &Request, key: ApiKey) -> poem::Result<Caller> {
     let app = state(request)?;
     let id = app_id_in(request.uri().path()).ok_or(Error::InvalidKey)?;
-    // An Origin that is no text is one that no app allows.
-    let origin = request
-        .headers()
-        .get(header::ORIGIN)
-        .map(|origin| origin.to_str().unwrap_or_default());
-    Ok(authenticate(app, id, &presented(&key), origin).await?)
+    Ok(authenticate(app, id, presented(app, request, &key)).await?)
 }
 
-fn presented(key: &ApiKey) -> PlainSecret {
+/// The key of a request, bare, as Bearer, or as SCAEM's clients write it.
+pub fn presented(app: &App, request: &Request, key: &ApiKey) -> Presented {
     let text = key.key.trim();
     let bare = match text.split_once(' ') {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => rest.trim_start(),
         _ => text,
     };
-    PlainSecret::from_text(bare)
+    let bare = bare.strip_prefix("api_key|").unwrap_or(bare);
+    // An Origin that is no text is one that no app allows.
+    let origin = request.headers().get(header::ORIGIN);
+    Presented {
+        key: PlainSecret::from_text(bare),
+        origin: origin.map(|origin| origin.to_str().unwrap_or_default().to_owned()),
+        request_id: request.data::<RequestName>().map(|name| name.0.clone()),
+        ip: client(request, &app.config.trusted_proxies).ip,
+    }
 }
 
-fn state(request: &Request) -> Result<&App, Error> {
+/// The app that the request is for.
+///
+/// # Errors
+/// Never, but for a defect of ours.
+pub fn state(request: &Request) -> Result<&App, Error> {
     request
         .data::<Arc<App>>()
         .map(Arc::as_ref)

@@ -90,6 +90,44 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
     }
 }
 
+/// A request body that may be left out, for all defaults.
+#[derive(Debug)]
+pub struct MaybeBody<T>(pub T);
+
+impl<'a, T: ParseFromJSON + Default> ApiExtractor<'a> for MaybeBody<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let meta = Body::<T>::request_meta();
+        meta.map(|meta| MetaRequest {
+            required: false,
+            ..meta
+        })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let announces_none = request
+            .headers()
+            .get(header::CONTENT_LENGTH)
+            .is_none_or(|length| length == "0");
+        if request.content_type().is_none() && announces_none {
+            return Ok(Self(T::default()));
+        }
+        let body = Body::from_request(request, body, options).await?;
+        Ok(Self(body.value))
+    }
+}
+
 fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     let essence = essence.to_ascii_lowercase();

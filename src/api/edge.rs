@@ -6,24 +6,30 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use entity::RequestId;
 use poem::{
     Endpoint, IntoResponse, PathPattern, Request, Response,
-    http::{HeaderValue, header},
+    http::{HeaderValue, StatusCode, header},
 };
 use rand::RngExt;
 
 use crate::{
     api::{
         auth::app_id_in,
+        client::client,
         cors::CorsHeaders,
         failure::Refused,
         problem::{Draft, is_problem},
     },
     app::App,
+    audit::{Actor, record_refusal},
     error::Error,
 };
 
 const REQUEST_ID: &str = "x-request-id";
 /// Seconds over which clients are spread that come back after an outage.
 const JITTER: i64 = 4;
+
+/// The id of a request, for whoever handles it.
+#[derive(Clone, Debug)]
+pub struct RequestName(pub String);
 
 /// Wraps the routes.
 #[derive(Debug)]
@@ -47,11 +53,14 @@ pub struct RouteInfo {
 impl<E: Endpoint> Endpoint for Edge<E> {
     type Output = Response;
 
-    async fn call(&self, request: Request) -> poem::Result<Response> {
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let started = Instant::now();
         let id = self.request_id(&request);
         let method = request.method().to_string();
         let app_id = app_id_in(request.uri().path());
+        let is_administration = request.uri().path().starts_with("/root/");
+        let ip = client(&request, &self.app.config.trusted_proxies).ip;
+        request.set_data(RequestName(id.clone()));
 
         let result = self.routes.call(request).await;
         let pattern = match &result {
@@ -71,6 +80,9 @@ impl<E: Endpoint> Endpoint for Edge<E> {
         let pattern = pattern.or_else(|| response.data::<PathPattern>().cloned());
         if response.status().as_u16() >= 400 && !is_problem(&response) {
             response = Draft::of_status(response.status()).respond(&id, self.jitter());
+        }
+        if is_administration && response.status() == StatusCode::FORBIDDEN {
+            record_refusal(&self.app, Actor::anonymous().on(Some(id.clone()), ip)).await;
         }
         let route = pattern.and_then(|pattern| self.table.0.get(&*pattern.0));
         self.complete(&mut response, &id, route);

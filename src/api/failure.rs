@@ -61,6 +61,10 @@ statuses! {
     KeyedBody: [400, 403, 413, 415, 500, 503]
     /// Needs a key, and names something.
     KeyedItem: [403, 404, 500, 503]
+    /// Needs a key, names something, and takes parameters.
+    KeyedItemQuery: [400, 403, 404, 500, 503]
+    /// Needs a key, and changes something that others may be changing.
+    KeyedChange: [403, 404, 409, 500, 503]
     /// Needs a key, names something, and takes a body.
     KeyedItemBody: [400, 403, 404, 413, 415, 500, 503]
 }
@@ -126,6 +130,7 @@ const fn describe(status: u16) -> &'static str {
         400 => "The input is invalid, or the refresh token does not renew",
         403 => "The key is missing, wrong, or may not do this",
         404 => "There is no such thing",
+        409 => "Somebody else changed the same thing at the same time: try again",
         413 => "The body is larger than 64 KiB",
         415 => "The body is not JSON",
         503 => "The store cannot be reached: try again after Retry-After",

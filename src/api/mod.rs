@@ -1,5 +1,6 @@
 //! The HTTP contract: the route tree, and what surrounds it.
 
+mod app_keys;
 mod app_objects;
 mod apps;
 mod auth;
@@ -9,10 +10,12 @@ mod cors;
 mod edge;
 mod failure;
 mod problem;
+mod root;
 mod schema;
 mod service;
 mod session_objects;
 mod sessions;
+mod signing_keys;
 mod types;
 
 use std::sync::Arc;
@@ -29,18 +32,21 @@ use poem_openapi::{
 
 use crate::{
     api::{
+        app_keys::AppKeys,
         apps::Apps,
         cors::Cors,
         edge::{Edge, RouteInfo, RouteTable},
+        root::Root,
         schema::Schemas,
         service::Service,
         sessions::Sessions,
+        signing_keys::SigningKeys,
     },
     app::App,
     apps::Created,
 };
 
-type Api = (Sessions, Apps, Service);
+type Api = (Sessions, Apps, AppKeys, SigningKeys, Root, Service);
 
 /// What an operation is about.
 #[derive(Debug, Tags)]
@@ -104,7 +110,7 @@ pub fn openapi() -> String {
 
 fn service() -> OpenApiService<Api, ()> {
     OpenApiService::new(
-        (Sessions, Apps, Service),
+        (Sessions, Apps, AppKeys, SigningKeys, Root, Service),
         "renewd",
         env!("CARGO_PKG_VERSION"),
     )

@@ -63,6 +63,7 @@ pub enum Code {
     InsufficientKey,
     OriginNotAllowed,
     NotFound,
+    Conflict,
     MethodNotAllowed,
     BodyTooLarge,
     UnsupportedMediaType,
@@ -213,6 +214,9 @@ fn of_domain(error: &Error) -> Draft {
         Error::OriginNotAllowed => {
             forbidden("origin-not-allowed", "Origin not allowed", Code::OriginNotAllowed)
                 .detail("The app's allowed_origins do not name the Origin of this request.")
+        }
+        Error::Conflict(detail) => {
+            Draft::new(StatusCode::CONFLICT, "conflict", "Conflict", Code::Conflict).detail(*detail)
         }
         Error::Unavailable(_) => unavailable(),
         Error::Internal(_) => internal(),

@@ -88,7 +88,7 @@ impl Sessions {
             app_key::Kind::Publishable => client(request, &app.config.trusted_proxies),
             app_key::Kind::Secret | app_key::Kind::Root => stated(ip, useragent)?,
         };
-        let grant = sessions::renew(app, &caller.app, &refresh_token, client).await?;
+        let grant = sessions::renew(app, &caller, &refresh_token, client).await?;
         Ok(Json(grant.into()))
     }
 
@@ -196,7 +196,7 @@ async fn end(app: &App, caller: &Caller, request: LogoutRequest) -> Result<Logou
     if caller.kind == app_key::Kind::Publishable && !matches!(target, LogoutTarget::Token(_)) {
         return Err(Error::InsufficientKey);
     }
-    let revoked = sessions::logout(app, &caller.app, target).await?;
+    let revoked = sessions::logout(app, caller, target).await?;
     Ok(LogoutResponse::of(revoked))
 }
 

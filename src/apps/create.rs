@@ -1,13 +1,18 @@
 //! Makes an app.
 
-use entity::{AppId, AppKeyId, PlainSecret, SecretKind, SigningKeyId, Timestamp, app_key, setting};
+use entity::{AppId, PlainSecret, SecretKind, SigningKeyId, setting};
 use sea_orm::{ActiveModelTrait, IntoActiveModel};
 
 use crate::{
     app::App,
-    apps::NewApp,
+    apps::{NewApp, NewAppKey},
+    audit::{Action, Actor, Event, record},
     error::{Error, Result},
-    signing,
+    signing::{
+        self, dates,
+        schedule::{Step, next_step},
+        token_life,
+    },
 };
 
 /// An app that was made. Its keys are shown this once.
@@ -26,56 +31,40 @@ pub struct Created {
 ///
 /// # Errors
 /// With every rule that its policy breaks; those of the store.
-pub async fn create(app: &App, new: NewApp) -> Result<Created> {
+pub async fn create(app: &App, actor: &Actor, new: NewApp) -> Result<Created> {
     let now = app.clock.now();
     let algorithm = new.algorithm;
     let id = app.rng.with(|rng| AppId::mint(now, rng));
-    let row = new.into_row(id, now)?;
-    let (signing_row, public) = signing::generate(app, id, algorithm, now)?;
-    let (secret_key, secret_row) = app_key(app, id, SecretKind::Secret, now);
-    let (publishable_key, publishable_row) = app_key(app, id, SecretKind::Publishable, now);
+    let mut row = new.into_row(id, now)?;
+    let signing = signing::generate(app, id, algorithm, token_life(&row), now, now).await?;
+    let secret = NewAppKey::main(SecretKind::Secret).draw(app, id, now)?;
+    let publishable = NewAppKey::main(SecretKind::Publishable).draw(app, id, now)?;
+    row.next_key_at = match next_step(&[dates(signing.row())], signing::policy(app, &row), now) {
+        Step::Publish { .. } => now,
+        Step::Wait(until) => until,
+    };
     let created = Created {
         id,
-        secret_key,
-        publishable_key,
-        signing_key_id: signing_row.id,
-        public_key: public.pem_base64,
+        secret_key: secret.secret,
+        publishable_key: publishable.secret,
+        signing_key_id: signing.id(),
+        public_key: signing.public.pem_base64.clone(),
         algorithm: algorithm.to_string(),
     };
 
     let transaction = app.store.begin().await.map_err(Error::from)?;
     row.into_active_model().insert(&transaction).await?;
-    signing_row.into_active_model().insert(&transaction).await?;
-    secret_row.into_active_model().insert(&transaction).await?;
-    publishable_row
+    signing.insert(&transaction).await?;
+    secret.row.into_active_model().insert(&transaction).await?;
+    publishable
+        .row
         .into_active_model()
         .insert(&transaction)
         .await?;
+    let event = Event::of(Action::AppCreate, id, id);
+    record(&transaction, &app.rng, now, actor, [event]).await?;
     setting::advance_epoch(&transaction).await?;
     transaction.commit().await?;
     app.directory.drop_all();
-    tracing::info!(app_id = %id, "app created");
     Ok(created)
-}
-
-fn app_key(
-    app: &App,
-    app_id: AppId,
-    kind: SecretKind,
-    now: Timestamp,
-) -> (PlainSecret, app_key::Model) {
-    app.rng.with(|rng| {
-        let id = AppKeyId::mint(now, rng);
-        let secret = PlainSecret::generate(kind, id, rng);
-        let row = app_key::Model {
-            id,
-            app_id: Some(app_id),
-            kind: kind.into(),
-            name: String::new(),
-            hash: secret.hash(),
-            created_at: now,
-            expires_at: None,
-        };
-        (secret, row)
-    })
 }

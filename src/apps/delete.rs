@@ -4,6 +4,7 @@ use entity::{AppId, app, setting};
 
 use crate::{
     app::App,
+    audit::{Action, Actor, Event, record},
     error::{Error, Result},
 };
 
@@ -12,16 +13,17 @@ use crate::{
 ///
 /// # Errors
 /// When there is no such app; those of the store.
-pub async fn delete(app: &App, id: AppId) -> Result<()> {
+pub async fn delete(app: &App, actor: &Actor, id: AppId) -> Result<()> {
     let now = app.clock.now();
     let transaction = app.store.begin().await?;
     if !app::delete(&transaction, id, now).await? {
         return Err(Error::NotFound("app"));
     }
+    let event = Event::of(Action::AppDelete, id, id);
+    record(&transaction, &app.rng, now, actor, [event]).await?;
     setting::advance_epoch(&transaction).await?;
     transaction.commit().await?;
     app.directory.drop_all();
     app.purge.notify_one();
-    tracing::info!(app_id = %id, "app deleted");
     Ok(())
 }

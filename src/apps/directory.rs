@@ -8,14 +8,15 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use entity::{AppId, app, app_key, setting, signing_key};
-use keys::MasterKey;
+use entity::{AppId, Timestamp, app, app_key, setting, signing_key};
 
-use crate::{error::Result, signing::Keyring, store::Store};
+use crate::{error::Result, master::MasterKeys, signing::Keyring, store::Store};
 
 /// An app with its keys, as of one moment.
 #[derive(Debug)]
 pub struct LoadedApp {
+    /// The changes that were seen when it was read: with any further one it may be stale.
+    pub epoch: i64,
     pub app: app::Model,
     pub keys: Vec<app_key::Model>,
     pub keyring: Keyring,
@@ -42,7 +43,8 @@ impl Directory {
     pub async fn app(
         &self,
         store: &Store,
-        master: &MasterKey,
+        master: &MasterKeys,
+        now: Timestamp,
         id: AppId,
     ) -> Result<Option<Arc<LoadedApp>>> {
         let dropped = {
@@ -52,6 +54,8 @@ impl Directory {
             }
             copies.dropped
         };
+        // Read first: what changes meanwhile makes the copy look older than it is, never newer.
+        let epoch = setting::epoch(&store.reader).await?;
         // Unknown ids are not kept: anybody can send any number of them.
         let Some(app) = app::find(&store.reader, id).await? else {
             return Ok(None);
@@ -59,7 +63,8 @@ impl Directory {
         let keys = app_key::list_in(&store.reader, id).await?;
         let signing = signing_key::list_in(&store.reader, id).await?;
         let loaded = Arc::new(LoadedApp {
-            keyring: Keyring::open(signing, master)?,
+            epoch,
+            keyring: Keyring::open(signing, master, now)?,
             app,
             keys,
         });

@@ -4,16 +4,20 @@ mod authenticate;
 mod create;
 mod delete;
 mod directory;
+mod flush;
+pub mod keys;
 mod policy;
 pub mod root_key;
 mod update;
 
 use entity::{AppId, app};
 
-pub use authenticate::{Caller, authenticate, authenticate_root};
+pub use authenticate::{Caller, Presented, authenticate, authenticate_root};
 pub use create::{Created, create};
 pub use delete::delete;
 pub use directory::{Directory, LoadedApp};
+pub use flush::flush;
+pub use keys::{MadeKey, NewAppKey, Usage};
 pub use policy::{AppChanges, LIFETIME_RANGE, NewApp};
 pub use update::update;
 

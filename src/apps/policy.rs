@@ -42,6 +42,9 @@ pub struct AppChanges {
     pub refresh_grace: Option<i64>,
     pub session_expire: Option<Option<i64>>,
     pub max_sessions_per_subject: Option<Option<i64>>,
+    /// The next signing key will be one of these.
+    pub key_type: Option<KeyType>,
+    pub algorithm: Option<Algorithm>,
     pub rotation_period: Option<i64>,
     pub allowed_origins: Option<Vec<String>>,
 }
@@ -74,24 +77,7 @@ impl NewApp {
     /// With every rule that it breaks.
     pub fn into_row(self, id: AppId, now: Timestamp) -> Result<app::Model> {
         let mut violations = Vec::new();
-        if self.algorithm.key_type() != self.key_type {
-            violations.push(Violation::new(
-                "algo",
-                format!(
-                    "{} needs key_type {}",
-                    self.algorithm,
-                    self.algorithm.key_type()
-                ),
-            ));
-        } else if !self.algorithm.is_supported() {
-            violations.push(Violation::new(
-                "algo",
-                format!(
-                    "{} is not supported by this release; ES256 is",
-                    self.algorithm
-                ),
-            ));
-        }
+        violations.extend(check_algorithm(self.algorithm, self.key_type));
         let row = app::Model {
             id,
             name: self.name,
@@ -108,6 +94,8 @@ impl NewApp {
             rotation_period: self.rotation_period,
             allowed_origins: self.allowed_origins.join("\n"),
             issued_after: None,
+            last_key_rotate: None,
+            next_key_at: now,
             created_at: now,
             updated_at: None,
             deleted_at: None,
@@ -145,6 +133,13 @@ impl AppChanges {
             rotation_period => rotation_period,
         }
         let mut violations = Vec::new();
+        if self.key_type.is_some() || self.algorithm.is_some() {
+            let present: Algorithm = row.algorithm.parse().map_err(Error::internal)?;
+            let algorithm = self.algorithm.unwrap_or(present);
+            let key_type = self.key_type.unwrap_or(present.key_type());
+            violations.extend(check_algorithm(algorithm, key_type));
+            row.algorithm = algorithm.to_string();
+        }
         if let Some(origins) = self.allowed_origins {
             violations.extend(check_origins(&origins));
             row.allowed_origins = origins.join("\n");
@@ -214,6 +209,18 @@ fn check(row: &app::Model, mut violations: Vec<Violation>) -> Result<()> {
     } else {
         Err(Error::Invalid(violations))
     }
+}
+
+fn check_algorithm(algorithm: Algorithm, key_type: KeyType) -> Option<Violation> {
+    let fitting = algorithm.key_type();
+    if fitting != key_type {
+        return Some(Violation::new(
+            "algo",
+            format!("{algorithm} needs key_type {fitting}"),
+        ));
+    }
+    let message = format!("{algorithm} is not supported; ES256 and ES384 are, for instance");
+    (!algorithm.is_supported()).then(|| Violation::new("algo", message))
 }
 
 fn check_origins(origins: &[String]) -> Option<Violation> {

@@ -5,6 +5,8 @@ use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 
 use crate::{
     app::App,
+    apps::keys::overlap_end,
+    audit::{Action, Actor, Event, record},
     clock::Rng,
     error::{Error, Result},
     store::Store,
@@ -39,30 +41,43 @@ pub async fn ensure(
         .map_err(Error::from)?;
     if !stored.is_empty() {
         return match given {
-            Some(key) if !stored.iter().any(|row| row.hash.matches(&key)) => {
+            Some(key)
+                if !stored
+                    .iter()
+                    .any(|row| row.is_live(now) && row.hash.matches(&key)) =>
+            {
                 Err(RootKeyError::Other)
             }
             _ => Ok(None),
         };
     }
     let made = given.is_none();
-    let key = insert(&transaction, rng, now, given).await?;
+    let (_, key) = insert(&transaction, rng, now, given).await?;
+    let event = Event::of_server(Action::RootKeyCreate);
+    record(&transaction, rng, now, &Actor::cli(), [event])
+        .await
+        .map_err(Error::from)?;
     transaction.commit().await.map_err(Error::from)?;
     Ok(made.then_some(key))
 }
 
-/// Replaces the root key by a new one, which is shown this once. The old one fails at once.
+/// Replaces the root key by a new one, which is shown this once. The old one works for `overlap` seconds more.
 ///
 /// # Errors
-/// Those of the store.
-pub async fn rotate(app: &App) -> Result<PlainSecret> {
+/// When the overlap is too long; those of the store.
+pub async fn rotate(app: &App, actor: &Actor, overlap: i64) -> Result<PlainSecret> {
     let now = app.clock.now();
+    let end = overlap_end(now, overlap)?;
     let transaction = app.store.begin().await?;
-    app_key::delete_root(&transaction).await?;
-    let key = insert(&transaction, &app.rng, now, None).await?;
+    app_key::end_root_at(&transaction, end).await?;
+    let (id, key) = insert(&transaction, &app.rng, now, None).await?;
+    let event = Event {
+        target: Some(id.to_string()),
+        ..Event::of_server(Action::RootKeyRotate)
+    };
+    record(&transaction, &app.rng, now, actor, [event]).await?;
     transaction.commit().await?;
     app.directory.drop_all();
-    tracing::info!("root key rotated");
     Ok(key)
 }
 
@@ -71,7 +86,7 @@ async fn insert(
     rng: &Rng,
     now: Timestamp,
     given: Option<PlainSecret>,
-) -> Result<PlainSecret> {
+) -> Result<(AppKeyId, PlainSecret)> {
     let (id, made) = rng.with(|rng| {
         let id = AppKeyId::mint(now, rng);
         (id, PlainSecret::generate(SecretKind::Root, id, rng))
@@ -85,8 +100,11 @@ async fn insert(
         hash: key.hash(),
         created_at: now,
         expires_at: None,
+        last_used_at: None,
+        revoked_at: None,
+        registration_id: None,
     };
     row.into_active_model().insert(db).await?;
     setting::advance_epoch(db).await?;
-    Ok(key)
+    Ok((id, key))
 }

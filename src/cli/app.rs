@@ -9,6 +9,7 @@ use crate::{
     api::{app_to_json, created_to_json},
     app::App,
     apps::{self, Created, NewApp},
+    audit::Actor,
     error::Error,
 };
 
@@ -86,7 +87,7 @@ pub async fn run(command: Command, app: &App) -> Outcome {
     match command {
         Command::Create(options) => {
             let json = options.json;
-            let created = apps::create(app, (*options).into())
+            let created = apps::create(app, &Actor::cli(), (*options).into())
                 .await
                 .map_err(readable)?;
             say(&if json {
@@ -107,7 +108,9 @@ pub async fn run(command: Command, app: &App) -> Outcome {
             })
         }
         Command::Delete { app_id } => {
-            apps::delete(app, app_id).await.map_err(readable)?;
+            apps::delete(app, &Actor::cli(), app_id)
+                .await
+                .map_err(readable)?;
             say(&format!("Deleted {app_id}."))
         }
     }

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::{Outcome, say};
-use crate::{app::App, apps::root_key};
+use crate::{app::App, apps::root_key, audit::Actor};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -18,7 +18,7 @@ pub enum Command {
 pub async fn run(command: &Command, app: &App) -> Outcome {
     match command {
         Command::RotateRoot { json } => {
-            let key = root_key::rotate(app).await?;
+            let key = root_key::rotate(app, &Actor::cli(), 0).await?;
             if *json {
                 say(&serde_json::json!({ "new-key": key.reveal() }).to_string())
             } else {

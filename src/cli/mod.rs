@@ -128,6 +128,15 @@ struct Settings {
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     jwks_max_age: Option<u32>,
+    /// Days for which events of the audit are kept
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_AUDIT_RETENTION_DAYS",
+        value_name = "DAYS"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_retention_days: Option<u32>,
 }
 
 impl Cli {

@@ -1,6 +1,7 @@
 //! Lists the sessions of a subject.
 
-use entity::{SessionId, session};
+use entity::{SessionId, Timestamp, session};
+use sea_orm::Select;
 
 use crate::{app::App, apps::LoadedApp, error::Result};
 
@@ -23,9 +24,15 @@ pub async fn list(
     limit: u64,
 ) -> Result<Listing<session::Model, SessionId>> {
     let now = app.clock.now();
-    let live = session::renewable_of(loaded.app.id, sub, loaded.app.issued_after, now);
+    let live = renewable(loaded, sub, now);
     let rows = session::page(&app.store.reader, live, before, limit + 1).await?;
     Ok(Listing::cut(rows, limit, |session| session.id))
+}
+
+/// The sessions of `sub` that can be renewed at `now`.
+pub fn renewable(loaded: &LoadedApp, sub: &str, now: Timestamp) -> Select<session::Entity> {
+    let (app, revoked) = (&loaded.app, loaded.keyring.revoked());
+    session::renewable_of(app.id, sub, app.issued_after, revoked, now)
 }
 
 impl<T, Cursor> Listing<T, Cursor> {

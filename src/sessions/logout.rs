@@ -7,7 +7,8 @@ use entity::{
 
 use crate::{
     app::App,
-    apps::LoadedApp,
+    apps::Caller,
+    audit::{Action, Event, record},
     error::Result,
     sessions::tokens::{TokenClaims, read},
 };
@@ -27,18 +28,38 @@ pub enum LogoutTarget {
 
 /// Ends the sessions, and tells how many this ended. After this has answered, none of them renews.
 ///
+/// What a backend ends is audited; a user who signs out, by a token, is no event.
+///
 /// # Errors
 /// Those of the store. A token that is not ours ends nothing, and is no error (RFC 7009 section 2.2).
-pub async fn logout(app: &App, loaded: &LoadedApp, target: LogoutTarget) -> Result<u64> {
+pub async fn logout(app: &App, caller: &Caller, target: LogoutTarget) -> Result<u64> {
     let now = app.clock.now();
-    let target = match target {
+    let loaded = &caller.app;
+    let app_id = loaded.app.id;
+    let (target, event) = match target {
         LogoutTarget::Token(token) => match read::<TokenClaims>(loaded, &token) {
-            Ok((_, claims)) => Target::Session(claims.sid),
+            Ok((_, claims)) => (Target::Session(claims.sid), None),
             Err(_) => return Ok(0),
         },
-        LogoutTarget::Session(id) => Target::Session(id),
-        LogoutTarget::Subject { sub, except } => Target::Subject(sub, except),
+        LogoutTarget::Session(id) => (Target::Session(id), Some(id.to_string())),
+        // A subject is personal: the audit does not name it.
+        LogoutTarget::Subject { sub, except } => {
+            (Target::Subject(sub, except), Some(String::new()))
+        }
     };
-    let app_id = loaded.app.id;
-    Ok(session::revoke_in(&app.store.writer, app_id, &target, Revocation::Logout, now).await?)
+    let transaction = app.store.begin().await?;
+    let ended = session::revoke_in(&transaction, app_id, &target, Revocation::Logout, now).await?;
+    if let Some(target) = event
+        && ended > 0
+    {
+        let target = if target.is_empty() {
+            format!("{ended} sessions")
+        } else {
+            target
+        };
+        let event = Event::of(Action::SessionRevoke, app_id, target);
+        record(&transaction, &app.rng, now, &caller.actor, [event]).await?;
+    }
+    transaction.commit().await?;
+    Ok(ended)
 }

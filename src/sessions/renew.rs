@@ -1,18 +1,22 @@
 //! Renews a session with its refresh token.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use entity::{TokenId, time::Span};
 
 use crate::{
     app::App,
-    apps::LoadedApp,
-    error::{Refusal, Result},
+    apps::{Caller, LoadedApp},
+    audit::Actor,
+    error::{Error, Refusal, Result},
     sessions::{
         renewal::{Outcome, Renewal},
         tokens::{Grant, Lifetimes, issue, read_refresh},
     },
 };
+
+/// How often a renewal is made anew because somebody changed apps or keys meanwhile.
+const ATTEMPTS: usize = 8;
 
 /// Where a refresh token came from; what is not known stays as it was.
 #[derive(Clone, Debug, Default)]
@@ -27,26 +31,53 @@ pub struct Client {
 /// A [`Refusal`] when the token does not renew; for [`Refusal::Used`] the session is revoked by then.
 pub async fn renew(
     app: &App,
-    loaded: &LoadedApp,
+    caller: &Caller,
     refresh_token: &str,
     client: Client,
 ) -> Result<Grant> {
-    let result = decide(app, loaded, refresh_token, client).await;
+    let result = attempt(app, caller, refresh_token, client).await;
     app.metrics.renewed(&result);
     result
 }
 
-async fn decide(
+async fn attempt(app: &App, caller: &Caller, refresh_token: &str, client: Client) -> Result<Grant> {
+    let mut loaded = caller.app.clone();
+    for _ in 0..ATTEMPTS {
+        let renewal = prepare(app, &loaded, &caller.actor, refresh_token, &client)?;
+        let (now, session_id) = (renewal.now, renewal.session_id);
+        match app.store.renewals.renew(renewal).await? {
+            Outcome::Renewed(session) => return issue(&loaded, &session, now, &app.rng),
+            Outcome::Reused => {
+                let app_id = loaded.app.id;
+                tracing::warn!(%app_id, %session_id, "refresh token reused: session revoked");
+                return Err(Refusal::Used.into());
+            }
+            Outcome::Refused(refusal) => return Err(refusal.into()),
+            Outcome::Stale => {
+                app.directory.follow(&app.store).await?;
+                // The app may be gone by now.
+                loaded = app.load(loaded.app.id).await?.ok_or(Error::InvalidKey)?;
+            }
+        }
+    }
+    let message = "apps or keys are being changed all the time".to_owned();
+    Err(Error::Unavailable(sea_orm::DbErr::Custom(message)))
+}
+
+fn prepare(
     app: &App,
     loaded: &LoadedApp,
+    actor: &Arc<Actor>,
     refresh_token: &str,
-    client: Client,
-) -> Result<Grant> {
+    client: &Client,
+) -> Result<Renewal> {
     let now = app.clock.now();
     let policy = &loaded.app;
     let token = read_refresh(loaded, refresh_token)?;
-    let renewal = Renewal {
+    Ok(Renewal {
         app_id: policy.id,
+        epoch: loaded.epoch,
+        actor: actor.clone(),
         session_id: token.sid,
         presented: token.jid,
         not_before: token.not_before(),
@@ -56,17 +87,9 @@ async fn decide(
         grace: Span::seconds(policy.refresh_grace),
         issued_after: policy.issued_after,
         next: app.rng.with(|rng| TokenId::mint(now, rng)),
-        key_id: loaded.keyring.active_id()?,
+        key_id: loaded.keyring.active(now)?.row.id,
         lifetimes: Lifetimes::of(policy),
         ip: client.ip.map(|ip| ip.to_string()),
-        user_agent: client.user_agent,
-    };
-    match app.store.renewals.renew(renewal).await? {
-        Outcome::Renewed(session) => issue(loaded, &session, now, &app.rng),
-        Outcome::Reused => {
-            tracing::warn!(app_id = %policy.id, session_id = %token.sid, "refresh token reused: session revoked");
-            Err(Refusal::Used.into())
-        }
-        Outcome::Refused(refusal) => Err(refusal.into()),
-    }
+        user_agent: client.user_agent.clone(),
+    })
 }

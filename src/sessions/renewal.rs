@@ -1,8 +1,11 @@
 //! The decision of a renewal, pure: a row and a presented token in, the row after it and an outcome out.
 
+use std::sync::Arc;
+
 use entity::{AppId, SessionId, SigningKeyId, Timestamp, TokenId, session, time::Span};
 
 use crate::{
+    audit::Actor,
     error::Refusal,
     rotation::{Decision, Lineage, Parent, RetryPolicy},
     sessions::tokens::Lifetimes,
@@ -12,6 +15,10 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Renewal {
     pub app_id: AppId,
+    /// The changes of apps and keys that were known when this was made.
+    pub epoch: i64,
+    /// Who presents it.
+    pub actor: Arc<Actor>,
     pub session_id: SessionId,
     /// `jid` of the token.
     pub presented: TokenId,
@@ -41,6 +48,9 @@ pub enum Outcome {
     Renewed(Box<session::Model>),
     /// A reuse: this presentation revoked the session.
     Reused,
+    /// Apps or keys were changed meanwhile: to be made anew. Else a token could outlive a flush, or the revocation
+    /// of its key, by way of a process that has not seen it yet.
+    Stale,
     Refused(Refusal),
 }
 

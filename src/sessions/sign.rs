@@ -15,6 +15,7 @@ use crate::{
     error::Result,
     sessions::{
         claims::Claims,
+        list::renewable,
         tokens::{Grant, Lifetimes, issue},
     },
 };
@@ -48,7 +49,7 @@ pub async fn sign(app: &App, loaded: &LoadedApp, new: NewSession) -> Result<Gran
         user_agent: new.user_agent,
         device_id: new.device_id,
         token_id,
-        key_id: loaded.keyring.active_id()?,
+        key_id: loaded.keyring.active(now)?.row.id,
         parent_id: None,
         parent_until: None,
         generation: 0,
@@ -67,7 +68,7 @@ pub async fn sign(app: &App, loaded: &LoadedApp, new: NewSession) -> Result<Gran
 
     let transaction = app.store.begin().await?;
     if let Some(limit) = policy.max_sessions_per_subject {
-        let live = session::renewable_of(policy.id, &session.sub, policy.issued_after, now);
+        let live = renewable(loaded, &session.sub, now);
         let keep = u64::try_from(limit - 1).unwrap_or(0);
         for oldest in session::oldest_beyond(&transaction, live, keep).await? {
             let target = Target::Session(oldest);

@@ -147,7 +147,8 @@ pub fn issue(
     now: Timestamp,
     rng: &Rng,
 ) -> Result<Grant> {
-    let key = loaded.keyring.active()?;
+    let entry = loaded.keyring.active(now)?;
+    let key = entry.key();
     let iat = session.issued_at.as_seconds();
     let head = AuthHead {
         iss: loaded.app.issuer(),
@@ -177,7 +178,7 @@ pub fn issue(
     Ok(Grant {
         auth_token: sign(key, TokenType::Auth, &auth)?,
         refresh_token: sign(key, TokenType::Refresh, &to_json(&refresh)?)?,
-        key_id: loaded.keyring.active_id()?,
+        key_id: entry.row.id,
         public_key: key.public().pem_base64.clone(),
         session_id: session.id,
         expires_in: remaining(session.auth_expires_at),
@@ -189,7 +190,7 @@ pub fn issue(
 /// Reads a refresh token that one of the app's own keys signed; its dates are not looked at.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] when it is anything else.
+/// [`Refusal::Revoked`] when that key was revoked, [`Refusal::Invalid`] when it is anything else.
 pub fn read_refresh(loaded: &LoadedApp, token: &str) -> Result<TokenClaims, Refusal> {
     let (token_type, claims) = read::<RefreshClaims>(loaded, token)?;
     let ours = token_type == TokenType::Refresh
@@ -205,15 +206,20 @@ pub fn read_refresh(loaded: &LoadedApp, token: &str) -> Result<TokenClaims, Refu
 /// Reads a token of either type that one of the app's own keys signed; its dates are not looked at.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] when it is anything else.
+/// [`Refusal::Revoked`] when that key was revoked, [`Refusal::Invalid`] when it is anything else.
 pub fn read<T: DeserializeOwned>(
     loaded: &LoadedApp,
     token: &str,
 ) -> Result<(TokenType, T), Refusal> {
     let (kid, token_type) = keys::key_id(token).map_err(|_| Refusal::Invalid)?;
-    let key = loaded.keyring.verifying(&kid).ok_or(Refusal::Invalid)?;
+    let (key, is_good) = loaded.keyring.find(&kid).ok_or(Refusal::Invalid)?;
     let claims = keys::verify(token, key).map_err(|_| Refusal::Invalid)?;
-    Ok((token_type, claims))
+    // Whoever has a revoked key may have signed this: it says nothing of any session.
+    if is_good {
+        Ok((token_type, claims))
+    } else {
+        Err(Refusal::Revoked)
+    }
 }
 
 /// Seconds until a client should renew: not before it may, well before either token ends, and not all

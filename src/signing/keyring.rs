@@ -2,19 +2,24 @@
 
 use aws_lc_rs::digest;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use entity::{SigningKeyId, signing_key};
-use keys::{Algorithm, MasterKey, PublicKey, SigningKey};
+use entity::{SigningKeyId, Timestamp, signing_key, time::Span};
+use keys::{Algorithm, PublicKey, SigningKey};
 use serde_json::{Map, Value};
 
 use crate::{
     error::{Error, Result},
-    signing::seal_label,
+    master::MasterKeys,
+    signing::{
+        schedule::{KeyDates, State, active, states},
+        seal_label,
+    },
 };
 
-/// The keys of an app: one signs, all that are not revoked verify.
+/// The keys of an app, in the order in which they sign.
 #[derive(Debug)]
 pub struct Keyring {
     keys: Vec<Entry>,
+    dates: Vec<KeyDates>,
     pub jwks: Jwks,
 }
 
@@ -29,71 +34,87 @@ pub struct Entry {
 #[derive(Clone, Debug)]
 pub struct Jwks {
     pub set: Map<String, Value>,
-    /// A strong entity tag of the body (RFC 9110 section 8.8.3), quotes included.
+    /// A strong entity tag of the set (RFC 9110 section 8.8.3), quotes included.
     pub etag: String,
 }
 
+/// The dates of the key in `row`.
+pub fn dates(row: &signing_key::Model) -> KeyDates {
+    KeyDates {
+        created_at: row.created_at,
+        activates_at: row.activates_at,
+        revoked_at: row.revoked_at,
+        token_life: Span::seconds(row.token_life),
+    }
+}
+
 impl Keyring {
-    /// Opens the keys of these rows, the newest first.
+    /// Opens the keys of these rows, which are in the order in which they sign.
     ///
     /// # Errors
-    /// When one does not open under the master key, or is not a key.
-    pub fn open(rows: Vec<signing_key::Model>, master: &MasterKey) -> Result<Self> {
+    /// When one does not open under a master key, or is not a key.
+    pub fn open(
+        rows: Vec<signing_key::Model>,
+        master: &MasterKeys,
+        now: Timestamp,
+    ) -> Result<Self> {
+        let dates: Vec<_> = rows.iter().map(dates).collect();
         let keys = rows
             .into_iter()
             .map(|row| {
                 let algorithm: Algorithm = row.algorithm.parse().map_err(Error::internal)?;
-                let private = master
-                    .open(&seal_label(row.id), &row.sealed)
-                    .map_err(Error::internal)?;
+                let private = master.open(&seal_label(row.id), &row.sealed)?;
                 let key = SigningKey::parse(&row.id.to_string(), algorithm, &private)
                     .map_err(Error::internal)?;
                 Ok(Entry { row, key })
             })
             .collect::<Result<Vec<_>>>()?;
-        let jwks = Jwks::of(&keys)?;
-        Ok(Self { keys, jwks })
+        let states = states(&dates, now);
+        let published = keys.iter().zip(&states);
+        let published = published
+            .filter(|(_, state)| state.verifies())
+            .map(|(entry, _)| entry);
+        let jwks = Jwks::of(published)?;
+        Ok(Self { keys, dates, jwks })
     }
 
-    /// The key that signs.
+    /// The key that signs at `now`.
     ///
     /// # Errors
     /// When every key of the app is revoked.
-    pub fn active(&self) -> Result<&SigningKey> {
-        self.active_entry().map(|entry| &entry.key)
-    }
-
-    /// The id of the key that signs.
-    ///
-    /// # Errors
-    /// When every key of the app is revoked.
-    pub fn active_id(&self) -> Result<SigningKeyId> {
-        self.active_entry().map(|entry| entry.row.id)
-    }
-
-    /// The key that a token names, if it is one of the app and not revoked.
-    pub fn verifying(&self, kid: &str) -> Option<&PublicKey> {
-        self.keys
-            .iter()
-            .filter(|entry| entry.row.revoked_at.is_none())
-            .map(|entry| entry.key.public())
-            .find(|key| key.id == kid)
-    }
-
-    /// Every key, the newest first.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.keys.iter()
-    }
-
-    fn active_entry(&self) -> Result<&Entry> {
-        self.keys
-            .iter()
-            .find(|entry| entry.row.revoked_at.is_none())
+    pub fn active(&self, now: Timestamp) -> Result<&Entry> {
+        active(&self.dates, now)
+            .map(|index| &self.keys[index])
             .ok_or_else(|| Error::internal("the app has no signing key"))
+    }
+
+    /// The key that a token names, if it is one of the app; and whether its tokens are good.
+    pub fn find(&self, kid: &str) -> Option<(&PublicKey, bool)> {
+        let entry = self.keys.iter().find(|entry| entry.public().id == kid)?;
+        Some((entry.public(), entry.row.revoked_at.is_none()))
+    }
+
+    /// The keys whose tokens are dead.
+    pub fn revoked(&self) -> impl Iterator<Item = SigningKeyId> {
+        let revoked = self
+            .keys
+            .iter()
+            .filter(|entry| entry.row.revoked_at.is_some());
+        revoked.map(|entry| entry.row.id)
+    }
+
+    /// Every key with its state at `now`, the last one first.
+    pub fn entries(&self, now: Timestamp) -> impl Iterator<Item = (&Entry, State)> {
+        self.keys.iter().zip(states(&self.dates, now)).rev()
     }
 }
 
 impl Entry {
+    /// The key pair.
+    pub fn key(&self) -> &SigningKey {
+        &self.key
+    }
+
     /// The public half.
     pub fn public(&self) -> &PublicKey {
         self.key.public()
@@ -101,10 +122,8 @@ impl Entry {
 }
 
 impl Jwks {
-    fn of(keys: &[Entry]) -> Result<Self> {
+    fn of<'a>(keys: impl Iterator<Item = &'a Entry>) -> Result<Self> {
         let keys = keys
-            .iter()
-            .filter(|entry| entry.row.revoked_at.is_none())
             .map(|entry| serde_json::to_value(&entry.public().jwk))
             .collect::<Result<Vec<_>, _>>()
             .map_err(Error::internal)?;

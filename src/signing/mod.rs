@@ -1,48 +1,94 @@
-//! Signing keys: how they are made, sealed and kept ready.
+//! Signing keys: how they are made, sealed and kept ready, and how one follows another.
 
 mod keyring;
+mod rotate;
+pub mod schedule;
 
 use entity::{AppId, SigningKeyId, Timestamp, signing_key};
 use keys::{Algorithm, PublicKey, SigningKey};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 
-pub use keyring::{Jwks, Keyring};
+pub use keyring::{Entry, Jwks, Keyring, dates};
+pub use rotate::{advance, policy, revoke, rotate, rotate_in_emergency, token_life};
 
 use crate::{
     app::App,
     error::{Error, Result},
+    master,
 };
 
-/// Makes a key pair of the app; gives its row, private half sealed, and the public half.
+/// A key that was made and is not stored yet.
+#[derive(Debug)]
+pub struct NewKey {
+    row: signing_key::Model,
+    sealed_by: i64,
+    pub public: PublicKey,
+}
+
+/// Makes a key pair of the app, which signs from `activates_at` on. Nothing waits for it that could go on: an
+/// RSA key takes a good part of a second.
 ///
 /// # Errors
-/// When no key can be made for the algorithm.
-pub fn generate(
+/// When no key can be made for the algorithm, or sealed.
+pub async fn generate(
     app: &App,
     app_id: AppId,
     algorithm: Algorithm,
+    token_life: i64,
     now: Timestamp,
-) -> Result<(signing_key::Model, PublicKey)> {
-    app.rng.with(|mut rng| {
-        let id = SigningKeyId::mint(now, &mut rng);
-        let private = keys::generate(algorithm, &mut rng).map_err(Error::internal)?;
-        let sealed = app
-            .master
-            .seal(&mut rng, &seal_label(id), &private)
-            .map_err(Error::internal)?;
-        let public = SigningKey::parse(&id.to_string(), algorithm, &private)
-            .map_err(Error::internal)?
-            .public()
-            .clone();
-        let row = signing_key::Model {
-            id,
-            app_id,
-            algorithm: algorithm.to_string(),
-            sealed,
-            created_at: now,
-            revoked_at: None,
-        };
-        Ok((row, public))
+    activates_at: Timestamp,
+) -> Result<NewKey> {
+    let mut rng = app.rng.fork();
+    let private = tokio::task::spawn_blocking(move || keys::generate(algorithm, &mut rng))
+        .await
+        .map_err(Error::internal)?
+        .map_err(Error::internal)?;
+    let id = app.rng.with(|rng| SigningKeyId::mint(now, rng));
+    let public = SigningKey::parse(&id.to_string(), algorithm, &private)
+        .map_err(Error::internal)?
+        .public()
+        .clone();
+    let label = seal_label(id);
+    let (sealed, sealed_by) = app
+        .master
+        .seal(&app.store.reader, &app.rng, &label, &private)
+        .await?;
+    let row = signing_key::Model {
+        id,
+        app_id,
+        algorithm: algorithm.to_string(),
+        sealed,
+        created_at: now,
+        activates_at,
+        token_life,
+        revoked_at: None,
+    };
+    Ok(NewKey {
+        row,
+        sealed_by,
+        public,
     })
+}
+
+impl NewKey {
+    /// Its id.
+    pub fn id(&self) -> SigningKeyId {
+        self.row.id
+    }
+
+    /// Its row.
+    pub fn row(&self) -> &signing_key::Model {
+        &self.row
+    }
+
+    /// Stores it.
+    ///
+    /// # Errors
+    /// Those of the store; [`Error::Unavailable`] when the master key was replaced meanwhile.
+    pub async fn insert(self, db: &impl ConnectionTrait) -> Result<signing_key::Model> {
+        master::confirm(db, self.sealed_by).await?;
+        Ok(self.row.into_active_model().insert(db).await?)
+    }
 }
 
 /// What a private key is bound to when it is sealed: one row's cannot be put into another.

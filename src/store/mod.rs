@@ -12,7 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use engine::is_unreachable;
 pub use write_path::{WritePath, renew_many};
 
-use crate::config::Config;
+use crate::{clock::Rng, config::Config};
 
 /// An open store.
 #[derive(Debug)]
@@ -48,11 +48,11 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be created or reached.
-    pub async fn open(config: &Config) -> Result<Self, StoreError> {
+    pub async fn open(config: &Config, rng: &Rng) -> Result<Self, StoreError> {
         let timeout = Duration::from_millis(config.database_timeout_ms);
         let (reader, writer) = sqlite::open(&config.database_url(), timeout).await?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let renewals = WritePath::start(writer.clone(), &tasks, stop.clone());
+        let renewals = WritePath::start(writer.clone(), rng.clone(), &tasks, stop.clone());
         Ok(Self {
             reader,
             writer,

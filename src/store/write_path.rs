@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use entity::{SessionId, session};
+use entity::{SessionId, audit_event, session, setting};
 use sea_orm::{ConnAcquireErr, DatabaseConnection, DbErr};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::engine;
 use crate::{
+    audit::{self, Action, Event},
+    clock::Rng,
     error::Result,
     sessions::renewal::{Outcome, Renewal, decide, decide_missing},
 };
@@ -35,11 +37,12 @@ impl WritePath {
     /// Starts the task that decides. After `stop` it takes nothing more, decides what waits, and ends.
     pub(super) fn start(
         db: DatabaseConnection,
+        rng: Rng,
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let (sender, queue) = mpsc::channel(QUEUE);
-        tasks.spawn(run(db, queue, stop));
+        tasks.spawn(run(db, rng, queue, stop));
         Self(sender)
     }
 
@@ -60,7 +63,12 @@ impl WritePath {
     }
 }
 
-async fn run(db: DatabaseConnection, mut queue: mpsc::Receiver<Waiting>, stop: CancellationToken) {
+async fn run(
+    db: DatabaseConnection,
+    rng: Rng,
+    mut queue: mpsc::Receiver<Waiting>,
+    stop: CancellationToken,
+) {
     let mut waiting = Vec::with_capacity(BATCH);
     loop {
         tokio::select! {
@@ -69,17 +77,17 @@ async fn run(db: DatabaseConnection, mut queue: mpsc::Receiver<Waiting>, stop: C
                 if count == 0 {
                     return;
                 }
-                answer(&db, waiting.drain(..)).await;
+                answer(&db, &rng, waiting.drain(..)).await;
             }
         }
     }
 }
 
-async fn answer(db: &DatabaseConnection, waiting: impl Iterator<Item = Waiting>) {
+async fn answer(db: &DatabaseConnection, rng: &Rng, waiting: impl Iterator<Item = Waiting>) {
     let (renewals, answers): (Vec<_>, Vec<_>) =
         waiting.map(|one| (one.renewal, one.answer)).unzip();
     // A caller that went away does not want its answer: nobody is told then.
-    match renew_many(db, &renewals).await {
+    match renew_many(db, rng, &renewals).await {
         Ok(outcomes) => {
             for (answer, outcome) in answers.into_iter().zip(outcomes) {
                 let _ = answer.send(Ok(outcome));
@@ -99,10 +107,11 @@ async fn answer(db: &DatabaseConnection, waiting: impl Iterator<Item = Waiting>)
 /// When the store does not take the transaction: then nothing was changed.
 pub async fn renew_many(
     db: &DatabaseConnection,
+    rng: &Rng,
     renewals: &[Renewal],
 ) -> Result<Vec<Outcome>, DbErr> {
     for _ in 0..ATTEMPTS {
-        if let Some(outcomes) = try_renew_many(db, renewals).await? {
+        if let Some(outcomes) = try_renew_many(db, rng, renewals).await? {
             return Ok(outcomes);
         }
     }
@@ -112,17 +121,20 @@ pub async fn renew_many(
 /// `None` when another writer changed one of the rows in between: nothing was changed then.
 async fn try_renew_many(
     db: &DatabaseConnection,
+    rng: &Rng,
     renewals: &[Renewal],
 ) -> Result<Option<Vec<Outcome>>, DbErr> {
     let transaction = engine::begin(db).await?;
+    let epoch = setting::epoch(&transaction).await?;
     let ids = renewals.iter().map(|renewal| renewal.session_id);
     let stored = session::find_many(&transaction, ids).await?;
     let mut rows: BTreeMap<SessionId, session::Model> =
         stored.iter().map(|row| (row.id, row.clone())).collect();
 
-    let outcomes = renewals
+    let outcomes: Vec<_> = renewals
         .iter()
         .map(|renewal| match rows.get_mut(&renewal.session_id) {
+            _ if renewal.epoch != epoch => Outcome::Stale,
             Some(row) if row.app_id == renewal.app_id => decide(row, renewal),
             _ => decide_missing(renewal),
         })
@@ -137,6 +149,19 @@ async fn try_renew_many(
             return Ok(None);
         }
     }
+    audit::insert(&transaction, reuses(renewals, &outcomes, rng)).await?;
     transaction.commit().await?;
     Ok(Some(outcomes))
+}
+
+/// The events of what was reused.
+fn reuses(renewals: &[Renewal], outcomes: &[Outcome], rng: &Rng) -> Vec<audit_event::Model> {
+    let mut events = Vec::new();
+    for (renewal, outcome) in renewals.iter().zip(outcomes) {
+        if *outcome == Outcome::Reused {
+            let event = Event::of(Action::SessionReuse, renewal.app_id, renewal.session_id);
+            events.push(event.row(&renewal.actor, renewal.now, rng));
+        }
+    }
+    events
 }

@@ -107,16 +107,16 @@ async fn a_wrong_or_missing_master_key_stops_the_start() {
     assert!(!path.exists(), "none was made in its place");
 
     // The same key from the environment is as good as the file.
-    let right = Secrets {
+    let from_environment = Secrets {
         master_key: Some(MasterKey::from_base64(&right).unwrap()),
         ..Secrets::default()
     };
-    let opened = open(&dir, right).await.unwrap();
+    let opened = open(&dir, from_environment).await.unwrap();
     assert!(opened.root_key.is_none());
     let id = app.id.parse().unwrap();
     assert!(opened.app.load(id).await.unwrap().is_some());
     opened.app.close().await.unwrap();
-    fs::write(&path, MasterKey::to_base64(&opened.app.master).as_str()).unwrap();
+    fs::write(&path, &right).unwrap();
     assert_eq!(content(&dir).await, before);
 
     let server = TestServer::start_in(dir, |_| ()).await;
@@ -162,7 +162,9 @@ async fn the_root_key_is_shown_once() {
 async fn rotating_the_root_key_ends_the_old_one() {
     let server = TestServer::start().await;
     assert_eq!(server.root().get("/root/list").await.status, 200);
-    let key = renewd::apps::root_key::rotate(&server.app).await.unwrap();
+    let key = renewd::apps::root_key::rotate(&server.app, &renewd::audit::Actor::cli(), 0)
+        .await
+        .unwrap();
     server
         .root()
         .get("/root/list")

@@ -9,7 +9,6 @@ use std::sync::{
 };
 
 use entity::Timestamp;
-use keys::MasterKey;
 use poem::{EndpointExt, Response, endpoint::BoxEndpoint};
 use rand::{SeedableRng, rngs::ChaCha12Rng};
 use renewd::{
@@ -62,8 +61,8 @@ impl TestServer {
         config.data_dir = dir.path().join("data");
         change(&mut config);
         let secrets = Secrets {
-            master_key: None::<MasterKey>,
             root_key: Some(entity::PlainSecret::from_text(ROOT_KEY)),
+            ..Secrets::default()
         };
         let millis = Arc::new(AtomicI64::new(START_MILLIS));
         let shown = millis.clone();

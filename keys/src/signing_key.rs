@@ -1,25 +1,17 @@
-//! An ES256 key pair: made and encoded with `p256`, used with `aws-lc-rs`.
+//! A signing key and its public half.
 
-use aws_lc_rs::{
-    rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
-};
-use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
+use aws_lc_rs::rand::SystemRandom;
+use base64::{Engine, prelude::BASE64_STANDARD};
 use jsonwebtoken::{
     DecodingKey,
     crypto::JwtSigner,
     signature::{Error as SignatureError, Signer},
 };
-use p256::{
-    SecretKey,
-    elliptic_curve::{Generate, sec1::ToSec1Point},
-    pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey, LineEnding},
-};
-use rand::CryptoRng;
+use p256::pkcs8::{Document, LineEnding};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::{Algorithm, UnsupportedAlgorithm};
+use crate::{Algorithm, pair::Pair};
 
 /// A private key as PKCS#8 DER (RFC 5958), wiped from memory when dropped.
 pub type PrivateKey = Zeroizing<Vec<u8>>;
@@ -37,9 +29,16 @@ pub struct Jwk {
     #[serde(rename = "use")]
     pub usage: &'static str,
     pub kty: &'static str,
-    pub crv: &'static str,
-    pub x: String,
-    pub y: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crv: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub x: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub y: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub n: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub e: Option<String>,
 }
 
 /// The public half of a signing key, in every form in which it is handed out or used.
@@ -53,31 +52,15 @@ pub struct PublicKey {
     pub pem_base64: String,
     /// The key as JWK.
     pub jwk: Jwk,
+    pub(crate) jws_algorithm: jsonwebtoken::Algorithm,
     pub(crate) decoding: DecodingKey,
 }
 
 /// A parsed signing key: parsing costs more than half a signature, so this is kept.
 pub struct SigningKey {
-    pair: EcdsaKeyPair,
+    pair: Pair,
     rng: SystemRandom,
     public: PublicKey,
-}
-
-/// Makes a private key for `algorithm`.
-///
-/// # Errors
-/// When no key can be made for that algorithm.
-pub fn generate(
-    algorithm: Algorithm,
-    rng: &mut impl CryptoRng,
-) -> Result<PrivateKey, UnsupportedAlgorithm> {
-    if !algorithm.is_supported() {
-        return Err(UnsupportedAlgorithm(algorithm.to_string()));
-    }
-    let document = SecretKey::generate_from_rng(rng)
-        .to_pkcs8_der()
-        .map_err(|_| UnsupportedAlgorithm(algorithm.to_string()))?;
-    Ok(Zeroizing::new(document.as_bytes().to_vec()))
 }
 
 impl SigningKey {
@@ -87,36 +70,18 @@ impl SigningKey {
     /// When the bytes are not a PKCS#8 key of `algorithm`.
     pub fn parse(id: &str, algorithm: Algorithm, private: &PrivateKey) -> Result<Self, KeyError> {
         let error = || KeyError(algorithm);
-        if !algorithm.is_supported() {
-            return Err(error());
-        }
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, private)
+        let pair = Pair::parse(algorithm, private)?;
+        let spki = pair.spki().map_err(|_| error())?;
+        let pem = Document::try_from(spki.as_ref())
+            .and_then(|document| document.to_pem("PUBLIC KEY", LineEnding::LF))
             .map_err(|_| error())?;
-        let public = SecretKey::from_pkcs8_der(private)
-            .map_err(|_| error())?
-            .public_key();
-        let pem = public
-            .to_public_key_pem(LineEnding::LF)
-            .map_err(|_| error())?;
-        let point = public.to_sec1_point(false);
-        let (Some(x), Some(y)) = (point.x(), point.y()) else {
-            return Err(error());
-        };
-        let jwk = Jwk {
-            kid: id.to_owned(),
-            alg: algorithm.as_str(),
-            usage: "sig",
-            kty: "EC",
-            crv: "P-256",
-            x: BASE64_URL_SAFE_NO_PAD.encode(x),
-            y: BASE64_URL_SAFE_NO_PAD.encode(y),
-        };
         let public = PublicKey {
             id: id.to_owned(),
             algorithm,
             pem_base64: BASE64_STANDARD.encode(pem),
-            jwk,
-            decoding: DecodingKey::from_ec_der(pair.public_key().as_ref()),
+            jwk: pair.jwk(id, algorithm),
+            jws_algorithm: jws_algorithm(algorithm).ok_or_else(error)?,
+            decoding: pair.decoding(),
         };
         Ok(Self {
             pair,
@@ -133,17 +98,15 @@ impl SigningKey {
 
 impl Signer<Vec<u8>> for SigningKey {
     fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, SignatureError> {
-        let signature = self
-            .pair
+        self.pair
             .sign(&self.rng, message)
-            .map_err(SignatureError::from_source)?;
-        Ok(signature.as_ref().to_vec())
+            .map_err(SignatureError::from_source)
     }
 }
 
 impl JwtSigner for SigningKey {
     fn algorithm(&self) -> jsonwebtoken::Algorithm {
-        jsonwebtoken::Algorithm::ES256
+        self.public.jws_algorithm
     }
 }
 
@@ -152,5 +115,22 @@ impl std::fmt::Debug for SigningKey {
         f.debug_struct("SigningKey")
             .field("id", &self.public.id)
             .finish_non_exhaustive()
+    }
+}
+
+/// jsonwebtoken's name for the algorithm; it has none for ES512.
+const fn jws_algorithm(algorithm: Algorithm) -> Option<jsonwebtoken::Algorithm> {
+    use jsonwebtoken::Algorithm as Jws;
+    match algorithm {
+        Algorithm::Es256 => Some(Jws::ES256),
+        Algorithm::Es384 => Some(Jws::ES384),
+        Algorithm::Rs256 => Some(Jws::RS256),
+        Algorithm::Rs384 => Some(Jws::RS384),
+        Algorithm::Rs512 => Some(Jws::RS512),
+        Algorithm::Ps256 => Some(Jws::PS256),
+        Algorithm::Ps384 => Some(Jws::PS384),
+        Algorithm::Ps512 => Some(Jws::PS512),
+        Algorithm::EdDsa => Some(Jws::EdDSA),
+        Algorithm::Es512 => None,
     }
 }

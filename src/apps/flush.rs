@@ -1,0 +1,28 @@
+//! Ends every session of an app at once.
+
+use entity::{AppId, app, setting};
+
+use crate::{
+    app::App,
+    audit::{Action, Actor, Event, record},
+    error::{Error, Result},
+};
+
+/// Declares every token of the app dead that was issued until now: a mark, whatever their number. The rows are
+/// purged when they expire.
+///
+/// # Errors
+/// When there is no such app; those of the store.
+pub async fn flush(app: &App, actor: &Actor, id: AppId) -> Result<()> {
+    let now = app.clock.now();
+    let transaction = app.store.begin().await?;
+    if !app::flush(&transaction, id, now).await? {
+        return Err(Error::NotFound("app"));
+    }
+    let event = Event::of(Action::AppFlush, id, id);
+    record(&transaction, &app.rng, now, actor, [event]).await?;
+    setting::advance_epoch(&transaction).await?;
+    transaction.commit().await?;
+    app.directory.drop_all();
+    Ok(())
+}

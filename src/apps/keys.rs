@@ -1,0 +1,264 @@
+//! App-keys: made, listed, replaced, revoked.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use entity::{
+    AppId, AppKeyId, PlainSecret, SecretKind, Timestamp, app, app_key, setting, time::Span,
+};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
+
+use crate::{
+    app::App,
+    audit::{Action, Actor, Event, record},
+    error::{Error, Result, Violation},
+    sessions::Listing,
+};
+
+/// For how long a replaced app-key still works, unless something else is asked for: a day to roll out the new
+/// one.
+pub const DEFAULT_OVERLAP: i64 = 86_400;
+/// The longest that may be asked for: 30 days.
+pub const MAX_OVERLAP: i64 = 30 * 86_400;
+
+/// A key that is to be made.
+#[derive(Clone, Debug)]
+pub struct NewAppKey {
+    pub kind: SecretKind,
+    /// What people call it; empty for the app's main key.
+    pub name: String,
+    /// Seconds until it ends by itself.
+    pub expires_in: Option<i64>,
+    /// Stays with its holder over all keys.
+    pub registration_id: Option<String>,
+}
+
+/// A key that was made. The secret is shown this once.
+#[derive(Debug)]
+pub struct MadeKey {
+    pub secret: PlainSecret,
+    pub row: app_key::Model,
+}
+
+impl NewAppKey {
+    /// The app's main key of this kind.
+    pub fn main(kind: SecretKind) -> Self {
+        Self {
+            kind,
+            name: String::new(),
+            expires_in: None,
+            registration_id: None,
+        }
+    }
+
+    /// Draws the secret. Nothing is stored yet.
+    ///
+    /// # Errors
+    /// With every rule that it breaks.
+    pub fn draw(self, app: &App, app_id: AppId, now: Timestamp) -> Result<MadeKey> {
+        let mut violations = Vec::new();
+        if self.name.chars().count() > 100 || self.name.chars().any(char::is_control) {
+            let message = "must have at most 100 characters, none of them a control character";
+            violations.push(Violation::new("name", message));
+        }
+        if self
+            .expires_in
+            .is_some_and(|seconds| !(60..=315_360_000).contains(&seconds))
+        {
+            violations.push(Violation::new(
+                "expires_in",
+                "must be 60 to 315360000 seconds",
+            ));
+        }
+        if !violations.is_empty() {
+            return Err(Error::Invalid(violations));
+        }
+        let (id, secret) = app.rng.with(|rng| {
+            let id = AppKeyId::mint(now, rng);
+            (id, PlainSecret::generate(self.kind, id, rng))
+        });
+        let row = app_key::Model {
+            id,
+            app_id: Some(app_id),
+            kind: self.kind.into(),
+            name: self.name,
+            hash: secret.hash(),
+            created_at: now,
+            expires_at: self.expires_in.map(|seconds| now + Span::seconds(seconds)),
+            last_used_at: None,
+            revoked_at: None,
+            registration_id: self.registration_id,
+        };
+        Ok(MadeKey { secret, row })
+    }
+}
+
+/// Makes a further key of the app.
+///
+/// # Errors
+/// When there is no such app, or with every rule that the key breaks; those of the store.
+pub async fn create(app: &App, actor: &Actor, id: AppId, new: NewAppKey) -> Result<MadeKey> {
+    let now = app.clock.now();
+    let made = new.draw(app, id, now)?;
+    let transaction = app.store.begin().await?;
+    require(&transaction, id).await?;
+    made.row
+        .clone()
+        .into_active_model()
+        .insert(&transaction)
+        .await?;
+    let event = Event::of(Action::AppKeyCreate, id, made.row.id);
+    finish(app, transaction, now, actor, event).await?;
+    Ok(made)
+}
+
+/// Replaces the app's main key of this kind by a new one. The old one works for `overlap` seconds more.
+///
+/// # Errors
+/// When there is no such app, or the overlap is too long; those of the store.
+pub async fn rotate(
+    app: &App,
+    actor: &Actor,
+    id: AppId,
+    kind: SecretKind,
+    overlap: i64,
+) -> Result<MadeKey> {
+    let now = app.clock.now();
+    let end = overlap_end(now, overlap)?;
+    let made = NewAppKey::main(kind).draw(app, id, now)?;
+    let transaction = app.store.begin().await?;
+    require(&transaction, id).await?;
+    app_key::end_main_at(&transaction, id, kind.into(), end).await?;
+    made.row
+        .clone()
+        .into_active_model()
+        .insert(&transaction)
+        .await?;
+    let event = Event::of(Action::AppKeyRotate, id, made.row.id);
+    finish(app, transaction, now, actor, event).await?;
+    Ok(made)
+}
+
+/// Replaces one key by a new one of the same kind, name and holder. The old one works for `overlap` seconds more.
+///
+/// # Errors
+/// When there is no such live key, or the overlap is too long; those of the store.
+pub async fn replace(
+    app: &App,
+    actor: &Actor,
+    id: AppId,
+    old: &app_key::Model,
+    kind: SecretKind,
+    overlap: i64,
+    expires_in: Option<i64>,
+) -> Result<MadeKey> {
+    let now = app.clock.now();
+    let end = overlap_end(now, overlap)?;
+    let new = NewAppKey {
+        kind,
+        name: old.name.clone(),
+        expires_in,
+        registration_id: old.registration_id.clone(),
+    };
+    let made = new.draw(app, id, now)?;
+    let transaction = app.store.begin().await?;
+    // The guard: of two that replace one key at once, one wins.
+    if !app_key::end_one_at(&transaction, id, old.id, now, end).await? {
+        return Err(Error::InvalidKey);
+    }
+    made.row
+        .clone()
+        .into_active_model()
+        .insert(&transaction)
+        .await?;
+    let event = Event::of(Action::AppKeyRotate, id, made.row.id);
+    finish(app, transaction, now, actor, event).await?;
+    Ok(made)
+}
+
+/// Ends a key of the app at once.
+///
+/// # Errors
+/// When there is no such key, or it is revoked already; those of the store.
+pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: AppKeyId) -> Result<()> {
+    let now = app.clock.now();
+    let transaction = app.store.begin().await?;
+    require(&transaction, id).await?;
+    if !app_key::revoke_in(&transaction, id, key, now).await? {
+        return Err(Error::NotFound("app-key"));
+    }
+    let event = Event::of(Action::AppKeyRevoke, id, key);
+    finish(app, transaction, now, actor, event).await
+}
+
+/// The keys of the app, the newest first, at most `limit` of them.
+///
+/// # Errors
+/// When there is no such app; those of the store.
+pub async fn list(
+    app: &App,
+    id: AppId,
+    before: Option<AppKeyId>,
+    limit: u64,
+) -> Result<Listing<app_key::Model, AppKeyId>> {
+    require(&app.store.reader, id).await?;
+    let rows = app_key::page_in(&app.store.reader, id, before, limit + 1).await?;
+    Ok(Listing::cut(rows, limit, |key| key.id))
+}
+
+/// When a replaced key ends.
+///
+/// # Errors
+/// When that is too far away.
+pub fn overlap_end(now: Timestamp, overlap: i64) -> Result<Timestamp> {
+    if (0..=MAX_OVERLAP).contains(&overlap) {
+        Ok(now + Span::seconds(overlap))
+    } else {
+        Err(Error::invalid("overlap", "must be 0 to 2592000 seconds"))
+    }
+}
+
+async fn require(db: &impl ConnectionTrait, id: AppId) -> Result<()> {
+    let found = app::find(db, id).await?;
+    found.map(|_| ()).ok_or(Error::NotFound("app"))
+}
+
+async fn finish(
+    app: &App,
+    transaction: sea_orm::DatabaseTransaction,
+    now: Timestamp,
+    actor: &Actor,
+    event: Event,
+) -> Result<()> {
+    record(&transaction, &app.rng, now, actor, [event]).await?;
+    setting::advance_epoch(&transaction).await?;
+    transaction.commit().await?;
+    app.directory.drop_all();
+    Ok(())
+}
+
+/// When keys were last used, until it is written down: never on the way of a request.
+#[derive(Debug, Default)]
+pub struct Usage(Mutex<HashMap<AppKeyId, Timestamp>>);
+
+impl Usage {
+    /// Notes that the key was used.
+    pub fn note(&self, id: AppKeyId, now: Timestamp) {
+        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        used.insert(id, now);
+    }
+
+    /// Writes down what was noted since the last time.
+    ///
+    /// # Errors
+    /// Those of the store; what was not written then is noted again at the key's next use.
+    pub async fn write(&self, app: &App) -> Result<()> {
+        let used = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for (id, at) in used {
+            app_key::used_at(&app.store.writer, id, at).await?;
+        }
+        Ok(())
+    }
+}

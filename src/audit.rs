@@ -1,0 +1,238 @@
+//! The audit: who did what, when.
+
+use std::{
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+};
+
+use entity::{AppId, AppKeyId, AuditEventId, Timestamp, audit_event, time::Span};
+use sea_orm::{ConnectionTrait, DbErr, EntityTrait, IntoActiveModel};
+
+use crate::{app::App, clock::Rng, error::Result, sessions::Listing};
+
+/// Refused attempts that are recorded in a minute; past it they are counted in the metrics only, so that
+/// nobody fills the store by knocking.
+const REFUSALS_A_MINUTE: u32 = 60;
+
+/// Who acts, and on which request.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    name: String,
+    request_id: Option<String>,
+    ip: Option<IpAddr>,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    AppCreate,
+    AppUpdate,
+    AppDelete,
+    AppFlush,
+    AppKeyCreate,
+    AppKeyRotate,
+    AppKeyRevoke,
+    RootKeyCreate,
+    RootKeyRotate,
+    RootRefused,
+    SigningKeyPublish,
+    SigningKeyActivate,
+    SigningKeyRetire,
+    SigningKeyRevoke,
+    SigningKeyRemove,
+    SessionRevoke,
+    SessionReuse,
+    MasterKeyReplace,
+    StoreRestore,
+}
+
+/// Something that was done, to be recorded with it.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub action: Action,
+    pub app_id: Option<AppId>,
+    /// The id of what it was done to.
+    pub target: Option<String>,
+}
+
+impl Actor {
+    /// Somebody who presented this key.
+    pub fn key(id: AppKeyId) -> Self {
+        Self::named(&id.to_string())
+    }
+
+    /// Somebody without a good key.
+    pub fn anonymous() -> Self {
+        Self::named("anonymous")
+    }
+
+    /// Whoever may use the command line on the store.
+    pub fn cli() -> Self {
+        Self::named("cli")
+    }
+
+    /// The server itself.
+    pub fn job() -> Self {
+        Self::named("job")
+    }
+
+    /// On this request.
+    #[must_use]
+    pub fn on(self, request_id: Option<String>, ip: Option<IpAddr>) -> Self {
+        Self {
+            request_id,
+            ip,
+            ..self
+        }
+    }
+
+    fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            request_id: None,
+            ip: None,
+        }
+    }
+}
+
+impl Action {
+    /// Its name in the audit.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AppCreate => "app.create",
+            Self::AppUpdate => "app.update",
+            Self::AppDelete => "app.delete",
+            Self::AppFlush => "app.flush",
+            Self::AppKeyCreate => "app_key.create",
+            Self::AppKeyRotate => "app_key.rotate",
+            Self::AppKeyRevoke => "app_key.revoke",
+            Self::RootKeyCreate => "root_key.create",
+            Self::RootKeyRotate => "root_key.rotate",
+            Self::RootRefused => "root.refused",
+            Self::SigningKeyPublish => "signing_key.publish",
+            Self::SigningKeyActivate => "signing_key.activate",
+            Self::SigningKeyRetire => "signing_key.retire",
+            Self::SigningKeyRevoke => "signing_key.revoke",
+            Self::SigningKeyRemove => "signing_key.remove",
+            Self::SessionRevoke => "session.revoke",
+            Self::SessionReuse => "session.reuse",
+            Self::MasterKeyReplace => "master_key.replace",
+            Self::StoreRestore => "store.restore",
+        }
+    }
+}
+
+impl Event {
+    /// Of an app, and what of it.
+    pub fn of(action: Action, app_id: AppId, target: impl ToString) -> Self {
+        Self {
+            action,
+            app_id: Some(app_id),
+            target: Some(target.to_string()),
+        }
+    }
+
+    /// Of the server as a whole.
+    pub fn of_server(action: Action) -> Self {
+        Self {
+            action,
+            app_id: None,
+            target: None,
+        }
+    }
+
+    /// Its row.
+    pub fn row(self, actor: &Actor, now: Timestamp, rng: &Rng) -> audit_event::Model {
+        audit_event::Model {
+            id: rng.with(|rng| AuditEventId::mint(now, rng)),
+            at: now,
+            app_id: self.app_id,
+            actor: actor.name.clone(),
+            action: self.action.name().to_owned(),
+            target: self.target,
+            request_id: actor.request_id.clone(),
+            ip: actor.ip.map(|ip| ip.to_string()),
+        }
+    }
+}
+
+/// Records `events` in the transaction of what was done.
+///
+/// # Errors
+/// Those of the store.
+pub async fn record(
+    db: &impl ConnectionTrait,
+    rng: &Rng,
+    now: Timestamp,
+    actor: &Actor,
+    events: impl IntoIterator<Item = Event>,
+) -> Result<(), DbErr> {
+    let rows = events.into_iter().map(|event| event.row(actor, now, rng));
+    insert(db, rows.collect()).await
+}
+
+/// Adds the rows.
+///
+/// # Errors
+/// Those of the store.
+pub async fn insert(db: &impl ConnectionTrait, rows: Vec<audit_event::Model>) -> Result<(), DbErr> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rows = rows.into_iter().map(IntoActiveModel::into_active_model);
+    audit_event::Entity::insert_many(rows)
+        .exec_without_returning(db)
+        .await?;
+    Ok(())
+}
+
+/// Records that somebody was refused the administration, unless too many were already.
+pub async fn record_refusal(app: &App, actor: Actor) {
+    let now = app.clock.now();
+    app.metrics.refused();
+    if !app.refusals.admits(now) {
+        return;
+    }
+    let event = Event::of_server(Action::RootRefused);
+    let recorded = record(&app.store.writer, &app.rng, now, &actor, [event]).await;
+    if let Err(error) = recorded {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "cannot record a refusal"
+        );
+    }
+}
+
+/// Counts refusals of the minute.
+#[derive(Debug)]
+pub struct Refusals(Mutex<(Timestamp, u32)>);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(Mutex::new((Timestamp::from_millis(0), 0)))
+    }
+}
+
+impl Refusals {
+    fn admits(&self, now: Timestamp) -> bool {
+        let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.since(minute.0) >= Span::seconds(60) {
+            *minute = (now, 0);
+        }
+        minute.1 += 1;
+        minute.1 <= REFUSALS_A_MINUTE
+    }
+}
+
+/// The events that `filter` wants, the newest first, at most `limit` of them.
+///
+/// # Errors
+/// Those of the store.
+pub async fn list(
+    app: &App,
+    filter: audit_event::Filter,
+    limit: u64,
+) -> Result<Listing<audit_event::Model, AuditEventId>> {
+    let rows = audit_event::list(&app.store.reader, filter, limit + 1).await?;
+    Ok(Listing::cut(rows, limit, |event| event.id))
+}

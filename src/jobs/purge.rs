@@ -1,0 +1,77 @@
+//! Removes what ended long enough ago.
+
+use entity::{app, app_key, audit_event, session, signing_key, time::Span};
+use tokio_util::sync::CancellationToken;
+
+use super::{Lease, leased};
+use crate::{app::App, error::Result};
+
+/// How long a session is kept after its last refresh token expired: late presentations are then told apart
+/// from garbage in the log of a day.
+const KEEP_EXPIRED: Span = Span::seconds(86_400);
+/// How long an app-key is shown after it ended, for whoever asks why something stopped working.
+const KEEP_ENDED_KEYS: Span = Span::seconds(90 * 86_400);
+/// Rows in one transaction: renewals wait for a batch no longer than for a few of their own.
+const BATCH: u64 = 500;
+
+/// Removes sessions, keys and events whose time is over, and everything of deleted apps. Gives the number of
+/// rows; `None` when another process does it.
+///
+/// # Errors
+/// Those of the store; what was removed until then stays removed.
+pub async fn run(app: &App, shutdown: &CancellationToken) -> Result<Option<u64>> {
+    leased(app, "purge", async |lease| work(app, lease, shutdown).await).await
+}
+
+async fn work(app: &App, lease: &Lease<'_>, shutdown: &CancellationToken) -> Result<u64> {
+    let now = app.clock.now();
+    let expired = now.before(KEEP_EXPIRED);
+    let forgotten = now.before(app.config.audit_retention());
+    let mut removed = batches(app, lease, shutdown, async |db| {
+        session::purge_expired(db, expired, BATCH).await
+    })
+    .await?;
+    removed += batches(app, lease, shutdown, async |db| {
+        audit_event::purge(db, forgotten, BATCH).await
+    })
+    .await?;
+    removed += app_key::purge_ended(&app.store.writer, now.before(KEEP_ENDED_KEYS)).await?;
+
+    for deleted in app::list_deleted(&app.store.reader).await? {
+        removed += batches(app, lease, shutdown, async |db| {
+            session::purge_in(db, deleted.id, BATCH).await
+        })
+        .await?;
+        if shutdown.is_cancelled() {
+            break;
+        }
+        let transaction = app.store.begin().await?;
+        lease.hold(&transaction).await?;
+        signing_key::delete_in(&transaction, deleted.id).await?;
+        app_key::delete_in(&transaction, deleted.id).await?;
+        app::purge(&transaction, deleted.id).await?;
+        transaction.commit().await?;
+    }
+    Ok(removed)
+}
+
+/// Removes batch after batch, each in a transaction of its own, until one is not full.
+async fn batches(
+    app: &App,
+    lease: &Lease<'_>,
+    shutdown: &CancellationToken,
+    purge: impl AsyncFn(&sea_orm::DatabaseTransaction) -> Result<u64, sea_orm::DbErr>,
+) -> Result<u64> {
+    let mut removed = 0;
+    while !shutdown.is_cancelled() {
+        let transaction = app.store.begin().await?;
+        lease.hold(&transaction).await?;
+        let rows = purge(&transaction).await?;
+        transaction.commit().await?;
+        removed += rows;
+        if rows < BATCH {
+            break;
+        }
+    }
+    Ok(removed)
+}

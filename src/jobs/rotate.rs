@@ -1,0 +1,46 @@
+//! Rotates signing keys by their schedule, and removes those that nothing needs.
+
+use entity::app;
+use tokio_util::sync::CancellationToken;
+
+use super::leased;
+use crate::{
+    app::App,
+    error::{Error, Result},
+    signing,
+};
+
+/// Apps that are looked at in one run; the next run takes the rest.
+const APPS: u64 = 100;
+
+/// Does what is due. Gives the number of apps that were looked at; `None` when another process does it.
+///
+/// # Errors
+/// Those of the store.
+pub async fn run(app: &App, shutdown: &CancellationToken) -> Result<Option<u64>> {
+    // The question alone needs no lease.
+    if due(app, 1).await?.is_empty() {
+        return Ok(Some(0));
+    }
+    leased(app, "rotate", async |lease| {
+        let mut looked_at = 0;
+        for row in due(app, APPS).await? {
+            if shutdown.is_cancelled() {
+                break;
+            }
+            let fence = async |db: &sea_orm::DatabaseTransaction| lease.hold(db).await;
+            match signing::advance(app, row.id, fence).await {
+                // Somebody rotates by hand, or deleted the app: there is another time.
+                Err(Error::Conflict(_) | Error::NotFound(_)) => {}
+                result => result?,
+            }
+            looked_at += 1;
+        }
+        Ok(looked_at)
+    })
+    .await
+}
+
+async fn due(app: &App, limit: u64) -> Result<Vec<app::Model>> {
+    Ok(app::list_due(&app.store.reader, app.clock.now(), limit).await?)
+}

@@ -1,0 +1,249 @@
+//! One signing key follows another: on schedule, by hand, or in an emergency.
+
+use entity::{AppId, SigningKeyId, Timestamp, app, setting, signing_key};
+use keys::{Algorithm, PublicKey};
+use sea_orm::DatabaseTransaction;
+
+use crate::{
+    app::App,
+    audit::{Action, Actor, Event, record},
+    error::{Error, Result},
+    signing::{
+        NewKey, dates, generate,
+        schedule::{KeyDates, RotationPolicy, State, Step, active, next_step, states},
+    },
+};
+
+/// What the app's policy and the settings say of its keys.
+pub fn policy(app: &App, row: &app::Model) -> RotationPolicy {
+    RotationPolicy::new(
+        row.rotation_period,
+        token_life(row),
+        app.config.jwks_max_age(),
+    )
+}
+
+/// The keys of an app as they were read, and what is to become of them.
+struct Change<'a> {
+    app: &'a App,
+    row: app::Model,
+    keys: Vec<signing_key::Model>,
+    now: Timestamp,
+    events: Vec<Event>,
+}
+
+impl<'a> Change<'a> {
+    async fn read(app: &'a App, id: AppId) -> Result<Self> {
+        let reader = &app.store.reader;
+        let row = app::find(reader, id).await?.ok_or(Error::NotFound("app"))?;
+        let keys = signing_key::list_in(reader, id).await?;
+        Ok(Self {
+            app,
+            row,
+            keys,
+            now: app.clock.now(),
+            events: Vec::new(),
+        })
+    }
+
+    fn dates(&self) -> Vec<KeyDates> {
+        self.keys.iter().map(dates).collect()
+    }
+
+    fn states(&self) -> Vec<State> {
+        states(&self.dates(), self.now)
+    }
+
+    fn note(&mut self, action: Action, id: SigningKeyId) {
+        self.events.push(Event::of(action, self.row.id, id));
+    }
+
+    async fn generate(&self, activates_at: Timestamp) -> Result<NewKey> {
+        let algorithm: Algorithm = self.row.algorithm.parse().map_err(Error::internal)?;
+        let life = token_life(&self.row);
+        generate(
+            self.app,
+            self.row.id,
+            algorithm,
+            life,
+            self.now,
+            activates_at,
+        )
+        .await
+    }
+
+    /// Stores `new`, and lets it take its place among the keys.
+    async fn insert(&mut self, db: &DatabaseTransaction, new: NewKey) -> Result<()> {
+        let row = new.insert(db).await?;
+        self.note(Action::SigningKeyPublish, row.id);
+        self.keys.push(row);
+        self.keys.sort_by_key(|row| (row.activates_at, row.id));
+        Ok(())
+    }
+
+    /// Notes a change of the active key, removes what is gone, and commits. Of two changes that read the same
+    /// state, one gets here.
+    async fn commit(mut self, db: DatabaseTransaction, actor: &Actor) -> Result<()> {
+        let mut rotated = self.row.last_key_rotate;
+        let active = active(&self.dates(), self.now);
+        if let Some(index) = active
+            && let Some(predecessor) = index.checked_sub(1)
+            && rotated.is_none_or(|at| at < self.keys[index].activates_at)
+        {
+            rotated = Some(self.keys[index].activates_at);
+            self.note(Action::SigningKeyActivate, self.keys[index].id);
+            if self.keys[predecessor].revoked_at.is_none() {
+                self.note(Action::SigningKeyRetire, self.keys[predecessor].id);
+            }
+        }
+        let keys = self.keys.iter().zip(self.states());
+        let gone: Vec<_> = keys
+            .filter(|(_, state)| *state == State::Gone)
+            .map(|(row, _)| row.id)
+            .collect();
+        for id in &gone {
+            self.note(Action::SigningKeyRemove, *id);
+        }
+        signing_key::delete(&db, gone).await?;
+
+        let next = match next_step(&self.dates(), policy(self.app, &self.row), self.now) {
+            Step::Publish { .. } => self.now,
+            Step::Wait(until) => until,
+        };
+        if !app::schedule_keys(&db, &self.row, rotated, next).await? {
+            return Err(Error::Conflict(
+                "the signing keys of the app were changed meanwhile",
+            ));
+        }
+        let changed = !self.events.is_empty();
+        record(&db, &self.app.rng, self.now, actor, self.events).await?;
+        if changed {
+            setting::advance_epoch(&db).await?;
+        }
+        db.commit().await?;
+        if changed {
+            self.app.directory.drop_all();
+        }
+        Ok(())
+    }
+}
+
+/// The longest life of a token that the app's policy allows, seconds.
+pub fn token_life(row: &app::Model) -> i64 {
+    row.token_expiry.max(row.refresh_expiry)
+}
+
+/// Does what is due for the keys of the app: the work of the rotation job. `fence` is asked in the transaction
+/// whether the job may still work.
+///
+/// # Errors
+/// Those of the store; [`Error::Conflict`] when somebody else changed the keys meanwhile.
+pub async fn advance(
+    app: &App,
+    id: AppId,
+    fence: impl AsyncFnOnce(&DatabaseTransaction) -> Result<()>,
+) -> Result<()> {
+    let mut change = Change::read(app, id).await?;
+    let step = next_step(&change.dates(), policy(app, &change.row), change.now);
+    let new = match step {
+        Step::Publish { activates_at } => Some(change.generate(activates_at).await?),
+        Step::Wait(_) => None,
+    };
+    let transaction = app.store.begin().await?;
+    fence(&transaction).await?;
+    if let Some(new) = new {
+        change.insert(&transaction, new).await?;
+    }
+    change.commit(transaction, &Actor::job()).await
+}
+
+/// Rotates by hand, gracefully: the next key is published, and signs when every verifier can have fetched it.
+/// Gives the id of the next key and when it signs; one that is published already is taken, and signs as soon as
+/// it may.
+///
+/// # Errors
+/// When there is no such app; those of the store.
+pub async fn rotate(app: &App, actor: &Actor, id: AppId) -> Result<(SigningKeyId, Timestamp)> {
+    let mut change = Change::read(app, id).await?;
+    let lead = policy(app, &change.row).lead();
+    let place = change
+        .states()
+        .iter()
+        .position(|state| *state == State::Published);
+    let (next, new) = match place {
+        Some(index) => {
+            let row = &mut change.keys[index];
+            let soonest = (row.created_at + lead).max(change.now);
+            row.activates_at = row.activates_at.min(soonest);
+            ((row.id, row.activates_at), None)
+        }
+        None => {
+            let new = change.generate(change.now + lead).await?;
+            ((new.id(), new.row().activates_at), Some(new))
+        }
+    };
+    let transaction = app.store.begin().await?;
+    match new {
+        Some(new) => change.insert(&transaction, new).await?,
+        None => {
+            signing_key::activate_at(&transaction, next.0, next.1).await?;
+            change.note(Action::SigningKeyPublish, next.0);
+        }
+    }
+    change.commit(transaction, actor).await?;
+    Ok(next)
+}
+
+/// Revokes every key of the app and signs with a new one at once: all of its tokens are dead, and none of its
+/// sessions renews. Verifiers that hold the old keys learn of it when they fetch them again.
+///
+/// # Errors
+/// When there is no such app; those of the store.
+pub async fn rotate_in_emergency(app: &App, actor: &Actor, id: AppId) -> Result<PublicKey> {
+    let mut change = Change::read(app, id).await?;
+    let new = change.generate(change.now).await?;
+    let public = new.public.clone();
+    let transaction = app.store.begin().await?;
+    signing_key::revoke_in(&transaction, id, None, change.now).await?;
+    for index in 0..change.keys.len() {
+        if change.keys[index].revoked_at.is_none() {
+            change.keys[index].revoked_at = Some(change.now);
+            change.note(Action::SigningKeyRevoke, change.keys[index].id);
+        }
+    }
+    change.insert(&transaction, new).await?;
+    change.commit(transaction, actor).await?;
+    Ok(public)
+}
+
+/// Revokes one key of the app: its tokens are dead, and its sessions do not renew. If it was the one that signs,
+/// the next one does at once.
+///
+/// # Errors
+/// When there is no such key, or it is revoked already; those of the store.
+pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: SigningKeyId) -> Result<()> {
+    let mut change = Change::read(app, id).await?;
+    let states = change.states();
+    let found = change.keys.iter().position(|row| row.id == key);
+    let index = found
+        .filter(|index| states[*index].verifies())
+        .ok_or(Error::NotFound("signing key"))?;
+    let next = states.iter().position(|state| *state == State::Published);
+    let needs_next = states[index] == State::Active;
+    let new = match next {
+        None if needs_next => Some(change.generate(change.now).await?),
+        _ => None,
+    };
+    let transaction = app.store.begin().await?;
+    signing_key::revoke_in(&transaction, id, Some(key), change.now).await?;
+    change.keys[index].revoked_at = Some(change.now);
+    change.note(Action::SigningKeyRevoke, key);
+    if let Some(new) = new {
+        change.insert(&transaction, new).await?;
+    } else if needs_next && let Some(next) = next {
+        let row = &mut change.keys[next];
+        row.activates_at = change.now;
+        signing_key::activate_at(&transaction, row.id, change.now).await?;
+    }
+    change.commit(transaction, actor).await
+}

@@ -1,0 +1,320 @@
+//! A year of rotations, revocations, restarts and clock steps, with verifiers that keep the public keys for as
+//! long as they may.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const DAY: i64 = 86_400;
+const YEAR: i64 = 365 * DAY;
+
+#[derive(Clone, Debug)]
+enum Event {
+    /// Some time goes by, seconds; the job runs as often as it can.
+    Pass(i64),
+    /// The clock is set, by less than the skew that is tolerated.
+    StepClock(i64),
+    /// The process, and with it the job, is away for so long.
+    Away(i64),
+    /// A token is signed, to live for a part of the longest life.
+    Sign(prop::sample::Index),
+    RotateGracefully,
+    RotateInEmergency,
+    RevokeActive,
+    /// A verifier looks at all tokens that it was given.
+    Verify,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        8 => (1..3 * DAY).prop_map(Event::Pass),
+        8 => (1_i64..900).prop_map(Event::Pass),
+        2 => (-40_i64..40).prop_map(Event::StepClock),
+        1 => (60..2 * DAY).prop_map(Event::Away),
+        20 => any::<prop::sample::Index>().prop_map(Event::Sign),
+        2 => Just(Event::RotateGracefully),
+        1 => Just(Event::RotateInEmergency),
+        1 => Just(Event::RevokeActive),
+        20 => Just(Event::Verify),
+    ];
+    prop::collection::vec(event, 50..200)
+}
+
+#[derive(Clone, Debug)]
+struct Token {
+    key: u32,
+    expires_at: Timestamp,
+}
+
+/// The server's rows, and the world around.
+struct World {
+    /// In the order of `activates_at`, as the store gives them.
+    keys: Vec<(u32, KeyDates)>,
+    made: u32,
+    policy: RotationPolicy,
+    token_life: i64,
+    /// What the server's clock shows, milliseconds.
+    now: i64,
+    tokens: Vec<Token>,
+    /// What the verifier holds, and when it fetched it, by a clock that nobody sets.
+    fetched: (i64, Vec<u32>),
+    elapsed: i64,
+    revoked: BTreeMap<u32, i64>,
+    /// Keys that the server made sign in an emergency, unannounced.
+    unannounced: BTreeMap<u32, i64>,
+}
+
+impl World {
+    fn new(period: i64, max_age: i64, token_life: i64) -> Self {
+        let mut world = Self {
+            keys: Vec::new(),
+            made: 0,
+            policy: RotationPolicy::new(period, token_life, Span::seconds(max_age)),
+            token_life,
+            now: 1_740_427_049_000,
+            tokens: Vec::new(),
+            fetched: (i64::MIN / 2, Vec::new()),
+            elapsed: 0,
+            revoked: BTreeMap::new(),
+            unannounced: BTreeMap::new(),
+        };
+        world.publish(world.now());
+        world
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.now)
+    }
+
+    fn dates(&self) -> Vec<KeyDates> {
+        self.keys.iter().map(|(_, dates)| *dates).collect()
+    }
+
+    fn states(&self) -> Vec<State> {
+        states(&self.dates(), self.now())
+    }
+
+    fn active(&self) -> usize {
+        active(&self.dates(), self.now()).unwrap()
+    }
+
+    fn publish(&mut self, activates_at: Timestamp) {
+        let dates = KeyDates {
+            created_at: self.now(),
+            activates_at,
+            revoked_at: None,
+            token_life: Span::seconds(self.token_life),
+        };
+        if activates_at <= self.now() {
+            self.unannounced.insert(self.made, self.elapsed);
+        }
+        self.keys.push((self.made, dates));
+        self.keys
+            .sort_by_key(|(id, dates)| (dates.activates_at, *id));
+        self.made += 1;
+    }
+
+    /// What the job does at each of its runs.
+    fn run_job(&mut self) {
+        while let Step::Publish { activates_at } = next_step(&self.dates(), self.policy, self.now())
+        {
+            self.publish(activates_at);
+        }
+        let states = self.states();
+        let mut state = states.iter();
+        self.keys.retain(|_| state.next() != Some(&State::Gone));
+    }
+
+    /// Time goes by; the job runs each time that it asked for.
+    fn pass(&mut self, seconds: i64) {
+        let end = self.now + seconds * 1000;
+        loop {
+            self.run_job();
+            let Step::Wait(until) = next_step(&self.dates(), self.policy, self.now()) else {
+                panic!("the job leaves nothing to be published");
+            };
+            let next = until
+                .as_millis()
+                .clamp(self.now + 1000, end.max(self.now + 1000));
+            if next >= end {
+                break;
+            }
+            self.elapse(next - self.now);
+        }
+        self.elapse(end - self.now);
+        self.run_job();
+    }
+
+    fn elapse(&mut self, millis: i64) {
+        self.now += millis;
+        self.elapsed += millis;
+    }
+
+    fn revoke(&mut self, index: usize) {
+        let now = self.now();
+        let (id, dates) = &mut self.keys[index];
+        if dates.revoked_at.is_none() {
+            dates.revoked_at = Some(now);
+            self.revoked.insert(*id, self.elapsed);
+        }
+    }
+
+    fn sign(&mut self, life: i64) {
+        let index = self.active();
+        let (id, dates) = self.keys[index];
+        let announced = self.now() >= dates.created_at + self.policy.lead();
+        // Only in an emergency does a key sign that verifiers cannot have fetched.
+        assert!(
+            announced || self.unannounced.contains_key(&id),
+            "key {id} signs unannounced"
+        );
+        self.tokens.push(Token {
+            key: id,
+            expires_at: self.now() + Span::seconds(life),
+        });
+    }
+
+    fn verify(&mut self) {
+        let max_age = self.policy.jwks_max_age.as_seconds_ceil() * 1000;
+        if self.elapsed - self.fetched.0 >= max_age {
+            let states = self.states();
+            let published = self.keys.iter().zip(&states);
+            let ids = published
+                .filter(|(_, state)| state.verifies())
+                .map(|((id, _), _)| *id);
+            self.fetched = (self.elapsed, ids.collect());
+        }
+        let now = self.now();
+        self.tokens.retain(|token| now < token.expires_at);
+        for token in &self.tokens {
+            let known = self.fetched.1.contains(&token.key);
+            if let Some(&at) = self.revoked.get(&token.key) {
+                assert!(
+                    !known || self.elapsed < at + max_age,
+                    "a revoked key outlives the bound"
+                );
+            } else {
+                // A verifier that could not have been told yet fetches again at an unknown kid.
+                let told = match self.unannounced.get(&token.key) {
+                    Some(&at) => self.fetched.0 >= at,
+                    None => true,
+                };
+                assert!(known || !told, "an honest token of key {} fails", token.key);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn a_year_without_a_failed_verification(
+        period in prop_oneof![60_i64..3600, DAY..90 * DAY],
+        max_age in 1_i64..3600,
+        token_life in prop_oneof![60_i64..7200, DAY..30 * DAY],
+        events in events(),
+    ) {
+        let mut world = World::new(period, max_age, token_life);
+        for event in events {
+            if world.elapsed > YEAR * 1000 {
+                break;
+            }
+            // No two things happen at once.
+            world.elapse(1);
+            match event {
+                // A period of minutes over days is rotations without number: hours will do.
+                Event::Pass(seconds) => world.pass(seconds.min(period * 20)),
+                Event::StepClock(seconds) => world.now += seconds * 1000,
+                Event::Away(seconds) => world.elapse(seconds * 1000),
+                Event::Sign(part) => {
+                    let life = i64::try_from(part.index(usize::try_from(token_life).unwrap())).unwrap();
+                    world.sign(life + 1);
+                }
+                Event::RotateGracefully => {
+                    if !world.states().contains(&State::Published) {
+                        world.publish(world.now() + world.policy.lead());
+                    }
+                }
+                Event::RotateInEmergency => {
+                    for index in 0..world.keys.len() {
+                        world.revoke(index);
+                    }
+                    world.publish(world.now());
+                }
+                Event::RevokeActive => {
+                    world.revoke(world.active());
+                    world.publish(world.now());
+                }
+                Event::Verify => world.verify(),
+            }
+            let states = world.states();
+            let active = states.iter().filter(|state| **state == State::Active).count();
+            prop_assert_eq!(active, 1, "{:?}", states);
+        }
+        // No key is kept for ever: those of the schedule, those that were rotated by hand, and the next.
+        prop_assert!(world.keys.len() < 100 + 200 + 5);
+    }
+}
+
+fn key(activates_at: i64, revoked_at: Option<i64>) -> KeyDates {
+    KeyDates {
+        created_at: Timestamp::from_seconds(activates_at),
+        activates_at: Timestamp::from_seconds(activates_at),
+        revoked_at: revoked_at.map(Timestamp::from_seconds),
+        token_life: Span::seconds(100),
+    }
+}
+
+#[test]
+fn the_states_follow_from_the_dates() {
+    let name = |keys: &[KeyDates], now| -> Vec<_> {
+        let states = states(keys, Timestamp::from_seconds(now));
+        states.iter().map(|state| state.name()).collect()
+    };
+    let two = [key(1000, None), key(2000, None)];
+    assert_eq!(name(&two, 500), ["active", "published"]);
+    assert_eq!(name(&two, 1999), ["active", "published"]);
+    assert_eq!(name(&two, 2000), ["retired", "active"]);
+    // The life of its tokens, the cache bound and the skew after the last one could be signed.
+    assert_eq!(name(&two, 2000 + 100 + 1 + 60 - 1), ["retired", "active"]);
+    assert_eq!(name(&two, 2000 + 100 + 1 + 60), ["gone", "active"]);
+
+    // A successor that was revoked before its time never signed: the first goes on.
+    let unused = [key(1000, None), key(2000, Some(1500))];
+    assert_eq!(name(&unused, 1600), ["active", "revoked"]);
+    assert_eq!(name(&unused, 2500), ["active", "gone"]);
+    let emergency = [key(1000, Some(1500)), key(1500, None)];
+    assert_eq!(name(&emergency, 1500), ["revoked", "active"]);
+    assert_eq!(name(&emergency, 1500 + 160), ["gone", "active"]);
+    assert_eq!(name(&[key(1000, Some(1500))], 1500), ["revoked"]);
+}
+
+#[test]
+fn a_successor_is_published_its_lead_before_it_signs() {
+    let policy = RotationPolicy {
+        period: Span::seconds(1000),
+        jwks_max_age: Span::seconds(300),
+    };
+    let at = Timestamp::from_seconds;
+    let first = [key(1000, None)];
+    assert_eq!(next_step(&first, policy, at(1000)), Step::Wait(at(1699)));
+    assert_eq!(
+        next_step(&first, policy, at(1699)),
+        Step::Publish {
+            activates_at: at(2000)
+        }
+    );
+    // Late, because nobody was there: it is published for as long all the same.
+    assert_eq!(
+        next_step(&first, policy, at(1900)),
+        Step::Publish {
+            activates_at: at(2201)
+        }
+    );
+    let both = [key(1000, None), key(2000, None)];
+    assert_eq!(next_step(&both, policy, at(1700)), Step::Wait(at(2000)));
+    assert_eq!(next_step(&both, policy, at(2000)), Step::Wait(at(2161)));
+}
