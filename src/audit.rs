@@ -124,7 +124,7 @@ impl Action {
 
 impl Event {
     /// Of an app, and what of it.
-    pub fn of(action: Action, app_id: AppId, target: impl ToString) -> Self {
+    pub fn of(action: Action, app_id: AppId, target: impl std::fmt::Display) -> Self {
         Self {
             action,
             app_id: Some(app_id),

@@ -20,6 +20,9 @@ pub enum Error {
     /// There is no such thing, or not in this app.
     #[error("no such {0}")]
     NotFound(&'static str),
+    /// Something else is to be called, which the text names.
+    #[error("{0}")]
+    Elsewhere(&'static str),
     /// The key that was presented is missing, wrong, or of another app.
     #[error("no valid key")]
     InvalidKey,

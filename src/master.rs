@@ -220,7 +220,7 @@ pub async fn belong(keys: &MasterKeys, db: &impl ConnectionTrait) -> Result<bool
 /// Replaces the master key, and seals every signing key anew. May be interrupted at any point and called again:
 /// both keys are accepted until it is done. Gives the number of keys that were sealed anew.
 ///
-/// With keys from the environment, the old one must be in RENEWD_PREVIOUS_MASTER_KEY.
+/// With keys from the environment, the old one must be in `RENEWD_PREVIOUS_MASTER_KEY`.
 ///
 /// # Errors
 /// When a file cannot be written, or a signing key does not open; those of the store.

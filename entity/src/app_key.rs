@@ -67,6 +67,14 @@ impl Model {
     }
 }
 
+/// The key of this id, of any app: whoever calls compares its hash.
+///
+/// # Errors
+/// Those of the store.
+pub async fn find(db: &impl ConnectionTrait, id: AppKeyId) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id(id).one(db).await
+}
+
 /// Every key of the app.
 ///
 /// # Errors

@@ -16,6 +16,8 @@ pub struct Span(i64);
 impl Span {
     /// No time at all.
     pub const ZERO: Self = Self(0);
+    /// The least there is.
+    pub const MILLISECOND: Self = Self(1);
 
     /// So many seconds.
     pub const fn seconds(seconds: i64) -> Self {

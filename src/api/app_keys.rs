@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use entity::{AppId, AppKeyId, SecretKind, app_key};
+use entity::{AppId, AppKeyId, SecretKind, Timestamp, app_key};
 use poem::web::Data;
 use poem_openapi::{
     Enum, Object, OpenApi,
@@ -291,9 +291,9 @@ impl From<app_key::Model> for AppKeyObject {
             kind: row.kind.into(),
             name: row.name,
             created_at: row.created_at.to_rfc3339(),
-            expires_at: row.expires_at.map(|time| time.to_rfc3339()),
-            last_used_at: row.last_used_at.map(|time| time.to_rfc3339()),
-            revoked_at: row.revoked_at.map(|time| time.to_rfc3339()),
+            expires_at: row.expires_at.map(Timestamp::to_rfc3339),
+            last_used_at: row.last_used_at.map(Timestamp::to_rfc3339),
+            revoked_at: row.revoked_at.map(Timestamp::to_rfc3339),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The HTTP contract: the route tree, and what surrounds it.
 
-mod app_keys;
-mod app_objects;
+pub mod app_keys;
+pub mod app_objects;
 mod apps;
 mod auth;
 mod body;
@@ -9,14 +9,15 @@ mod client;
 mod cors;
 mod edge;
 mod failure;
+mod foreign;
 mod problem;
-mod root;
+pub mod root;
 mod schema;
 mod service;
 mod session_objects;
 mod sessions;
-mod signing_keys;
-mod types;
+pub mod signing_keys;
+pub mod types;
 
 use std::sync::Arc;
 
@@ -26,9 +27,7 @@ use poem::{
     get,
     middleware::{AddData, CatchPanic},
 };
-use poem_openapi::{
-    LicenseObject, OpenApi, OpenApiService, Tags, registry::Registry, types::ToJSON,
-};
+use poem_openapi::{LicenseObject, OpenApi, OpenApiService, Tags, registry::Registry};
 
 use crate::{
     api::{
@@ -36,6 +35,7 @@ use crate::{
         apps::Apps,
         cors::Cors,
         edge::{Edge, RouteInfo, RouteTable},
+        foreign::scaem::Scaem,
         root::Root,
         schema::Schemas,
         service::Service,
@@ -43,10 +43,9 @@ use crate::{
         signing_keys::SigningKeys,
     },
     app::App,
-    apps::Created,
 };
 
-type Api = (Sessions, Apps, AppKeys, SigningKeys, Root, Service);
+type Api = (Sessions, Apps, AppKeys, SigningKeys, Root, Scaem, Service);
 
 /// What an operation is about.
 #[derive(Debug, Tags)]
@@ -57,6 +56,8 @@ pub enum Tag {
     Keys,
     /// Apps, with the root key
     Administration,
+    /// SCAEM's API: applications that replace their own token
+    Scaem,
     /// The service itself
     Service,
 }
@@ -110,7 +111,7 @@ pub fn openapi() -> String {
 
 fn service() -> OpenApiService<Api, ()> {
     OpenApiService::new(
-        (Sessions, Apps, AppKeys, SigningKeys, Root, Service),
+        (Sessions, Apps, AppKeys, SigningKeys, Root, Scaem, Service),
         "renewd",
         env!("CARGO_PKG_VERSION"),
     )
@@ -167,18 +168,4 @@ fn route_table() -> RouteTable {
         );
     }
     table
-}
-
-/// An app as the API shows it.
-pub fn app_to_json(app: &entity::app::Model) -> serde_json::Value {
-    app_objects::AppObject::of(app)
-        .to_json()
-        .unwrap_or_default()
-}
-
-/// An app that was made, as the API shows it.
-pub fn created_to_json(created: Created) -> serde_json::Value {
-    app_objects::CreateResponse::from(created)
-        .to_json()
-        .unwrap_or_default()
 }

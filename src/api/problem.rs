@@ -205,6 +205,7 @@ fn of_domain(error: &Error) -> Draft {
         },
         Error::RefreshToken(refusal) => of_refusal(*refusal),
         Error::NotFound(_) => not_found(),
+        Error::Elsewhere(detail) => not_found().detail(*detail),
         Error::InvalidKey => forbidden("invalid-key", "Invalid key", Code::InvalidKey)
             .detail("The Authorization header must hold a valid key of this app, or the root key under /root."),
         Error::InsufficientKey => {

@@ -16,7 +16,7 @@ use crate::{
     app::App,
     audit::Actor,
     error::{Error, Result},
-    signing::{self, Entry, schedule::State},
+    signing::{self, Entry, Keyring, schedule::State},
 };
 
 /// The operations on signing keys.
@@ -181,19 +181,7 @@ impl SigningKeys {
     ) -> Reply<SigningKeysResponse, KeyedItem> {
         let (Id(id), now) = (app_id.0, app.clock.now());
         let loaded = app.load(id).await?.ok_or(Error::NotFound("app"))?;
-        let mut retires_at = None;
-        let objects = loaded.keyring.entries(now).map(|(entry, state)| {
-            let object = SigningKeyObject::of(entry, state, retires_at);
-            // The one before retires when this one begins.
-            if state.verifies() {
-                retires_at = Some(entry.row.activates_at);
-            }
-            object
-        });
-        Ok(Json(SigningKeysResponse {
-            signing_keys: objects.collect(),
-            next_cursor: None,
-        }))
+        Ok(Json(SigningKeysResponse::of(&loaded.keyring, now)))
     }
 }
 
@@ -205,6 +193,25 @@ async fn rotate_pki(app: &App, actor: &Actor, id: AppId) -> Result<RotatePkiResp
         algo: key.algorithm.to_string(),
         new_public_key: key.pem_base64,
     })
+}
+
+impl SigningKeysResponse {
+    /// What the contract shows of the keys at `now`.
+    pub fn of(keyring: &Keyring, now: Timestamp) -> Self {
+        let mut retires_at = None;
+        let objects = keyring.entries(now).map(|(entry, state)| {
+            let object = SigningKeyObject::of(entry, state, retires_at);
+            // The one before retires when this one begins.
+            if state.verifies() {
+                retires_at = Some(entry.row.activates_at);
+            }
+            object
+        });
+        Self {
+            signing_keys: objects.collect(),
+            next_cursor: None,
+        }
+    }
 }
 
 impl SigningKeyObject {

@@ -7,6 +7,7 @@ mod directory;
 mod flush;
 pub mod keys;
 mod policy;
+pub mod registration;
 pub mod root_key;
 mod update;
 

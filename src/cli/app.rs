@@ -2,15 +2,18 @@
 
 use clap::{Args, Subcommand};
 use entity::{AppId, app};
-use serde_json::{Value, json};
 
-use super::{Outcome, say};
+use super::{
+    Outcome,
+    print::{Format, json_of, many, one, say},
+};
 use crate::{
-    api::{app_to_json, created_to_json},
+    api::app_objects::{AppObject, CreateResponse},
     app::App,
     apps::{self, Created, NewApp},
     audit::Actor,
     error::Error,
+    sessions::Listing,
 };
 
 /// Apps that are read from the store at a time.
@@ -22,17 +25,20 @@ pub enum Command {
     Create(Box<Create>),
     /// List the apps, the newest first
     List {
-        /// Print JSON, for a program to read
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: Format,
     },
     /// Show an app
     Show {
         /// The app's id
         app_id: AppId,
-        /// Print JSON, for a program to read
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Declare every token of an app dead that was issued until now
+    Flush {
+        /// The app's id
+        app_id: AppId,
     },
     /// Delete an app, its keys and its sessions; there is no way back
     Delete {
@@ -78,66 +84,51 @@ pub struct Create {
     /// An origin of web pages that may use publishable keys; may be given several times
     #[arg(long = "allowed-origin", value_name = "ORIGIN")]
     allowed_origins: Vec<String>,
-    /// Print JSON, for a program to read
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub async fn run(command: Command, app: &App) -> Outcome {
+    let cli = Actor::cli();
     match command {
         Command::Create(options) => {
-            let json = options.json;
-            let created = apps::create(app, &Actor::cli(), (*options).into())
+            let format = options.format;
+            let created = apps::create(app, &cli, (*options).into())
                 .await
                 .map_err(readable)?;
-            say(&if json {
-                created_to_json(created).to_string()
-            } else {
-                describe_created(&created)
-            })
+            if format.json {
+                return say(&json_of(&CreateResponse::from(created)).to_string());
+            }
+            say(&describe(&created))
         }
-        Command::List { json } => list(app, json).await,
-        Command::Show { app_id, json } => {
+        Command::List { format } => {
+            let rows = Listing::all(async |cursor| apps::list(app, cursor, PAGE).await).await?;
+            let shown: Vec<_> = rows
+                .iter()
+                .map(|row| json_of(&AppObject::of(row)))
+                .collect();
+            let columns = ["id", "name", "algo", "token_expiry", "refresh_expiry"];
+            many(format, "apps", &shown, &columns)
+        }
+        Command::Show { app_id, format } => {
             let found = app::find(&app.store.reader, app_id).await?;
             let row = found.ok_or_else(|| format!("there is no app {app_id}"))?;
-            let shown = app_to_json(&row);
-            say(&if json {
-                shown.to_string()
-            } else {
-                describe(&shown)
-            })
+            one(format, &json_of(&AppObject::of(&row)))
         }
         Command::Delete { app_id } => {
-            apps::delete(app, &Actor::cli(), app_id)
-                .await
-                .map_err(readable)?;
+            apps::delete(app, &cli, app_id).await.map_err(readable)?;
             say(&format!("Deleted {app_id}."))
         }
-    }
-}
-
-async fn list(app: &App, as_json: bool) -> Outcome {
-    let mut rows = Vec::new();
-    let mut cursor = None;
-    loop {
-        let page = apps::list(app, cursor, PAGE).await?;
-        rows.extend(page.items);
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
+        Command::Flush { app_id } => {
+            apps::flush(app, &cli, app_id).await.map_err(readable)?;
+            say(&format!(
+                "Every token of {app_id} that was issued until now is dead."
+            ))
         }
     }
-    if as_json {
-        let apps: Vec<_> = rows.iter().map(app_to_json).collect();
-        return say(&json!({ "apps": apps }).to_string());
-    }
-    for row in rows {
-        say(&format!("{}  {}", row.id, row.name))?;
-    }
-    Ok(())
 }
 
-fn describe_created(created: &Created) -> String {
+fn describe(created: &Created) -> String {
     format!(
         "app id           {}\nsecret key       {}\npublishable key  {}\n\
          The keys are shown this once. The secret one is for your backend, the publishable one for your front end.",
@@ -147,19 +138,8 @@ fn describe_created(created: &Created) -> String {
     )
 }
 
-/// A line a member.
-fn describe(app: &Value) -> String {
-    let lines = app.as_object().into_iter().flatten().map(|(name, value)| {
-        let value = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
-        format!("{name:<26}{value}")
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
 /// Names the options that are wrong.
-fn readable(error: Error) -> Box<dyn std::error::Error> {
+pub fn readable(error: Error) -> Box<dyn std::error::Error> {
     match error {
         Error::Invalid(violations) => violations
             .iter()

@@ -1,8 +1,13 @@
 //! The command line. Each command calls what the API calls.
 
 mod app;
+mod app_key;
+mod audit;
 mod key;
+mod print;
 mod serve;
+mod signing_key;
+mod store;
 
 use std::{
     error::Error,
@@ -11,9 +16,11 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use entity::PlainSecret;
 use serde::Serialize;
+
+use self::print::say;
 
 use crate::{
     api,
@@ -41,16 +48,33 @@ enum Command {
     Serve,
     /// Bring the store to the tables of this release
     Migrate,
-    /// Make, list, show and delete apps
+    /// Make, list, show, flush and delete apps
     #[command(subcommand)]
     App(app::Command),
-    /// Replace keys of the server
+    /// Make, list, replace and revoke the keys that backends and front ends present
+    #[command(subcommand)]
+    AppKey(app_key::Command),
+    /// List, rotate and revoke the keys that sign an app's tokens
+    #[command(subcommand)]
+    SigningKey(signing_key::Command),
+    /// Replace the root key or the master key
     #[command(subcommand)]
     Key(key::Command),
+    /// Show who did what
+    Audit(audit::Command),
+    /// Copy the embedded store, while it serves, into a new file
+    Backup(store::Backup),
+    /// Put a copy in place of the embedded store, which must not exist
+    Restore(store::Restore),
     /// Print the OpenAPI document
     Openapi,
     /// Print the effective settings, secrets left out
     Config,
+    /// Print completions for a shell
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Each of these overrides the file `renewd.toml`. `renewd config` shows what is in force.
@@ -163,26 +187,39 @@ impl Cli {
 /// # Errors
 /// Whatever kept it from being done.
 pub async fn run(cli: Cli, config: Config) -> Outcome {
-    match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(config).await,
-        Command::Migrate => {
-            open(config).await?.close().await?;
-            say("The store has the tables of this release.")
+    let command = match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => return serve::run(config).await,
+        Command::Restore(command) => return store::restore(&command, config).await,
+        Command::Openapi => return say(&api::openapi()),
+        Command::Config => return show(&config),
+        Command::Completions { shell } => {
+            let mut cli = Cli::command();
+            clap_complete::generate(shell, &mut cli, "renewd", &mut io::stdout());
+            return Ok(());
         }
-        Command::App(command) => {
-            let app = open(config).await?;
-            let done = app::run(command, &app).await;
-            app.close().await?;
-            done
-        }
-        Command::Key(command) => {
-            let app = open(config).await?;
-            let done = key::run(&command, &app).await;
-            app.close().await?;
-            done
-        }
-        Command::Openapi => say(&api::openapi()),
-        Command::Config => show(&config),
+        command => command,
+    };
+    let app = open(config).await?;
+    let done = run_on(&app, command).await;
+    app.close().await?;
+    done
+}
+
+async fn run_on(app: &App, command: Command) -> Outcome {
+    match command {
+        Command::App(command) => app::run(command, app).await,
+        Command::AppKey(command) => app_key::run(command, app).await,
+        Command::SigningKey(command) => signing_key::run(command, app).await,
+        Command::Key(command) => key::run(&command, app).await,
+        Command::Audit(command) => audit::run(&command, app).await,
+        Command::Backup(command) => store::backup(&command, app).await,
+        // Opening the store did it; the others do not come here.
+        Command::Migrate
+        | Command::Serve
+        | Command::Restore(_)
+        | Command::Openapi
+        | Command::Config
+        | Command::Completions { .. } => say("The store has the tables of this release."),
     }
 }
 
@@ -232,12 +269,4 @@ fn show(config: &Config) -> Outcome {
         set("RENEWD_MASTER_KEY"),
         set("RENEWD_ROOT_KEY"),
     ))
-}
-
-/// Prints what was asked for. A reader that has seen enough is no error.
-fn say(text: &str) -> Outcome {
-    match writeln!(io::stdout(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
 }

@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, root_key_notice, say, secrets};
+use super::{Outcome, print::say, root_key_notice, secrets};
 use crate::{
     app::App,
     clock::{Clock, Rng},

@@ -35,6 +35,25 @@ pub fn renewable(loaded: &LoadedApp, sub: &str, now: Timestamp) -> Select<sessio
     session::renewable_of(app.id, sub, app.issued_after, revoked, now)
 }
 
+impl<T, Cursor: Clone> Listing<T, Cursor> {
+    /// Reads every page of `read`.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub async fn all(mut read: impl AsyncFnMut(Option<Cursor>) -> Result<Self>) -> Result<Vec<T>> {
+        let mut items = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = read(cursor).await?;
+            items.extend(page.items);
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+}
+
 impl<T, Cursor> Listing<T, Cursor> {
     /// Makes a page of `limit` items from one more, should there be so many.
     pub fn cut(mut items: Vec<T>, limit: u64, cursor: impl Fn(&T) -> Cursor) -> Self {

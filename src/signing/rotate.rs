@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     signing::{
         NewKey, dates, generate,
-        schedule::{KeyDates, RotationPolicy, State, Step, active, next_step, states},
+        schedule::{KeyDates, RotationPolicy, State, Step, active, next_step, place, states},
     },
 };
 
@@ -61,6 +61,7 @@ impl<'a> Change<'a> {
     async fn generate(&self, activates_at: Timestamp) -> Result<NewKey> {
         let algorithm: Algorithm = self.row.algorithm.parse().map_err(Error::internal)?;
         let life = token_life(&self.row);
+        let activates_at = place(&self.dates(), activates_at);
         generate(
             self.app,
             self.row.id,
@@ -77,8 +78,12 @@ impl<'a> Change<'a> {
         let row = new.insert(db).await?;
         self.note(Action::SigningKeyPublish, row.id);
         self.keys.push(row);
-        self.keys.sort_by_key(|row| (row.activates_at, row.id));
+        self.sort();
         Ok(())
+    }
+
+    fn sort(&mut self) {
+        self.keys.sort_by_key(|row| (row.activates_at, row.id));
     }
 
     /// Notes a change of the active key, removes what is gone, and commits. Of two changes that read the same
@@ -201,16 +206,16 @@ pub async fn rotate(app: &App, actor: &Actor, id: AppId) -> Result<(SigningKeyId
 /// When there is no such app; those of the store.
 pub async fn rotate_in_emergency(app: &App, actor: &Actor, id: AppId) -> Result<PublicKey> {
     let mut change = Change::read(app, id).await?;
-    let new = change.generate(change.now).await?;
-    let public = new.public.clone();
-    let transaction = app.store.begin().await?;
-    signing_key::revoke_in(&transaction, id, None, change.now).await?;
     for index in 0..change.keys.len() {
         if change.keys[index].revoked_at.is_none() {
             change.keys[index].revoked_at = Some(change.now);
             change.note(Action::SigningKeyRevoke, change.keys[index].id);
         }
     }
+    let new = change.generate(change.now).await?;
+    let public = new.public.clone();
+    let transaction = app.store.begin().await?;
+    signing_key::revoke_in(&transaction, id, None, change.now).await?;
     change.insert(&transaction, new).await?;
     change.commit(transaction, actor).await?;
     Ok(public)
@@ -241,9 +246,11 @@ pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: SigningKeyId) -> R
     if let Some(new) = new {
         change.insert(&transaction, new).await?;
     } else if needs_next && let Some(next) = next {
-        let row = &mut change.keys[next];
-        row.activates_at = change.now;
-        signing_key::activate_at(&transaction, row.id, change.now).await?;
+        let mut row = change.keys.remove(next);
+        row.activates_at = place(&change.dates(), change.now);
+        signing_key::activate_at(&transaction, row.id, row.activates_at).await?;
+        change.keys.push(row);
+        change.sort();
     }
     change.commit(transaction, actor).await
 }

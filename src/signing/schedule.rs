@@ -11,7 +11,7 @@ use entity::{Timestamp, time::Span};
 
 /// How long a change takes to reach every process; part of every promise about keys.
 pub const CACHE_BOUND: Span = Span::seconds(1);
-/// By how much the clocks of verifiers may differ from ours.
+/// By how much the clocks of verifiers may differ from ours, and ours be set.
 pub const CLOCK_SKEW: Span = Span::seconds(60);
 
 /// Retired keys that an app has at most, but for those that are rotated by hand.
@@ -61,6 +61,13 @@ pub enum Step {
     Wait(Timestamp),
 }
 
+impl KeyDates {
+    /// Whether its dates let it sign at some time: it was not revoked before.
+    fn signs(&self) -> bool {
+        self.revoked_at.is_none_or(|at| at > self.activates_at)
+    }
+}
+
 impl State {
     /// Its name in the contract.
     pub const fn name(self) -> &'static str {
@@ -91,9 +98,10 @@ impl RotationPolicy {
         }
     }
 
-    /// For how long a key is published before it signs: until every verifier has fetched it.
+    /// For how long a key is published before it signs: until every verifier has fetched it, also when our clock is
+    /// set forward meanwhile.
     pub fn lead(&self) -> Span {
-        self.jwks_max_age + CACHE_BOUND
+        self.jwks_max_age + CACHE_BOUND + CLOCK_SKEW.min(self.jwks_max_age)
     }
 }
 
@@ -107,32 +115,40 @@ pub fn states(keys: &[KeyDates], now: Timestamp) -> Vec<State> {
             let gone_at = at + key.token_life + CLOCK_SKEW;
             return ended(State::Revoked { at, gone_at }, gone_at, now);
         }
-        if Some(index) == active {
-            return State::Active;
-        }
-        let successor = keys[index + 1..]
-            .iter()
-            .find(|later| has_signed(later, now));
-        match successor {
-            None => State::Published,
-            Some(successor) => {
-                let at = successor.activates_at;
+        match active {
+            Some(active) if index < active => {
+                let later = &keys[index + 1..=active];
+                let at = later.iter().find(|later| later.signs());
+                let at = at.map_or(key.activates_at, |successor| successor.activates_at);
                 // Another process may have signed with it for so much longer.
                 let gone_at = at + CACHE_BOUND + key.token_life + CLOCK_SKEW;
                 ended(State::Retired { at, gone_at }, gone_at, now)
             }
+            Some(active) if index == active => State::Active,
+            _ => State::Published,
         }
     };
     keys.iter().enumerate().map(state).collect()
 }
 
-/// The place of the key that signs at `now`.
+/// The place of the key that signs at `now`: the last one whose time has come. A key that was followed by one that
+/// signed never signs again, not even where a clock stands before its successor's time.
 pub fn active(keys: &[KeyDates], now: Timestamp) -> Option<usize> {
-    let usable = |key: &KeyDates| key.revoked_at.is_none();
-    keys.iter()
-        .rposition(|key| usable(key) && key.activates_at <= now)
-        // The clock stands before the first key was made: that one has to do.
-        .or_else(|| keys.iter().position(usable))
+    let followed = |key: &KeyDates| key.revoked_at.is_some() && key.signs();
+    let first = keys.iter().rposition(followed).map_or(0, |last| last + 1);
+    let usable = |index: &usize| keys[*index].revoked_at.is_none();
+    let candidates = || (first..keys.len()).filter(usable);
+    candidates()
+        .rfind(|index| keys[*index].activates_at <= now)
+        .or_else(|| candidates().next())
+}
+
+/// When a further key begins to sign that is wanted at `wanted`: after each of `keys` that signs, whatever became of the
+/// clock, so that one follows the other.
+pub fn place<'a>(keys: impl IntoIterator<Item = &'a KeyDates>, wanted: Timestamp) -> Timestamp {
+    let signing = keys.into_iter().filter(|key| key.signs());
+    let last = signing.map(|key| key.activates_at).max();
+    last.map_or(wanted, |last| wanted.max(last + Span::MILLISECOND))
 }
 
 /// What is to be done at `now`, that no token of an honest client ever fails to verify.
@@ -164,11 +180,6 @@ pub fn next_step(keys: &[KeyDates], policy: RotationPolicy, now: Timestamp) -> S
         }
     };
     Step::Wait(gone.fold(rotation, Timestamp::min))
-}
-
-/// Whether the key has been the active one: it was not revoked before its time came.
-fn has_signed(key: &KeyDates, now: Timestamp) -> bool {
-    key.activates_at <= now && key.revoked_at.is_none_or(|at| at > key.activates_at)
 }
 
 fn ended(state: State, gone_at: Timestamp, now: Timestamp) -> State {

@@ -1,5 +1,6 @@
 //! The store: connections, what differs between engines, and the one path on which sessions are renewed.
 
+pub mod backup;
 mod engine;
 mod sqlite;
 mod write_path;

@@ -1,6 +1,12 @@
 //! The embedded store.
 
-use std::{fs, io, os::unix::fs::OpenOptionsExt, path::Path, str::FromStr, time::Duration};
+use std::{
+    fs, io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DbErr,
@@ -35,6 +41,15 @@ pub async fn open(
     let reader = connect(url, READERS, timeout).await?;
     let writer = connect(url, 1, timeout).await?;
     Ok((reader, writer))
+}
+
+/// The file that the URL names.
+pub fn file_of(url: &str) -> Option<PathBuf> {
+    let is_file = url.starts_with("sqlite:") && !url.contains(":memory:");
+    let options = SqliteConnectOptions::from_str(url).ok();
+    options
+        .filter(|_| is_file)
+        .map(|options| options.get_filename().to_owned())
 }
 
 async fn connect(

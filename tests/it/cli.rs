@@ -69,9 +69,13 @@ fn apps_are_made_listed_shown_and_deleted() {
     assert_eq!(shown["allowed_origins"][0], "https://a.example");
     assert_eq!(shown["token_expiry"], 3600);
     assert!(stdout(&run(&dir, &["app", "show", id])).contains("refresh_grace             10"));
-    assert_eq!(
-        stdout(&run(&dir, &["app", "list"])),
-        format!("{id}  shop\n")
+    let table = stdout(&run(&dir, &["app", "list"]));
+    let lines: Vec<_> = table.lines().collect();
+    assert_eq!(lines.len(), 2, "{table}");
+    assert!(lines[0].starts_with("id  "), "{table}");
+    assert!(
+        lines[1].starts_with(&format!("{id}  shop  ES256  3600")),
+        "{table}"
     );
 
     stdout(&run(&dir, &["app", "delete", id]));
@@ -178,4 +182,110 @@ fn the_openapi_document_is_printed() {
         "openapi.json is stale"
     );
     assert!(!dir.path().join("data").exists());
+}
+
+#[test]
+fn keys_of_all_kinds_are_administered() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = stdout(&run(&dir, &["app", "create", "shop", "--json"]));
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let app = made["app_id"].as_str().unwrap();
+    let json = |arguments: &[&str]| -> Value {
+        let arguments = [arguments, &["--json"]].concat();
+        serde_json::from_str(&stdout(&run(&dir, &arguments))).unwrap()
+    };
+
+    let key = json(&[
+        "app-key",
+        "create",
+        app,
+        "billing",
+        "--kind",
+        "publishable",
+        "--expires-in",
+        "60",
+    ]);
+    assert!(key["app_key"].as_str().unwrap().starts_with("rnw_pk_"));
+    let rotated = json(&["app-key", "rotate", app, "--overlap", "0"]);
+    assert!(rotated["app_key"].as_str().unwrap().starts_with("rnw_sk_"));
+    let keys = json(&["app-key", "list", app]);
+    let keys = keys["keys"].as_array().unwrap();
+    assert_eq!(keys.len(), 4);
+    assert_eq!(
+        keys.iter().filter(|key| key["name"] == "billing").count(),
+        1
+    );
+    let id = key["id"].as_str().unwrap();
+    stdout(&run(&dir, &["app-key", "revoke", app, id]));
+    let again = failure(&run(&dir, &["app-key", "revoke", app, id]), 1);
+    assert!(again.contains("no such app-key"), "{again}");
+    assert!(stdout(&run(&dir, &["app-key", "list", app])).starts_with("id  "));
+
+    assert!(
+        stdout(&run(&dir, &["signing-key", "rotate", app])).contains("is published and signs from")
+    );
+    let states = json(&["signing-key", "list", app]);
+    let states: Vec<_> = states["signing_keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| &key["state"])
+        .collect();
+    assert_eq!(states, ["published", "active"]);
+    stdout(&run(&dir, &["signing-key", "replace", app]));
+    let keys = json(&["signing-key", "list", app]);
+    let active = keys["signing_keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|key| key["state"] == "active");
+    let active = active.unwrap()["key_id"].as_str().unwrap();
+    stdout(&run(&dir, &["signing-key", "revoke", app, active]));
+    stdout(&run(&dir, &["app", "flush", app]));
+
+    let audit = json(&["audit", "--app", app, "--limit", "3"]);
+    let actions: Vec<_> = audit["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| &event["action"])
+        .collect();
+    assert_eq!(actions[0], "app.flush");
+    assert_eq!(actions.len(), 3);
+    assert!(audit["events"][0]["actor"] == "cli");
+    let none = json(&["audit", "--since", "2200-01-01T00:00:00Z"]);
+    assert_eq!(none["events"], serde_json::json!([]));
+    let wrong = failure(&run(&dir, &["audit", "--since", "yesterday"]), 2);
+    assert!(wrong.contains("must be a time in RFC 3339"), "{wrong}");
+}
+
+#[test]
+fn help_and_completions_name_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = stdout(&run(&dir, &["--help"]));
+    let completions = stdout(&run(&dir, &["completions", "bash"]));
+    for command in [
+        "serve",
+        "migrate",
+        "app",
+        "app-key",
+        "signing-key",
+        "key",
+        "audit",
+        "backup",
+        "restore",
+        "openapi",
+        "config",
+        "completions",
+    ] {
+        assert!(help.contains(&format!("\n  {command} ")), "{command}");
+        assert!(completions.contains(command), "{command}");
+    }
+    for setting in [
+        "RENEWD_LISTEN",
+        "RENEWD_DATABASE_URL",
+        "RENEWD_AUDIT_RETENTION_DAYS",
+    ] {
+        assert!(help.contains(setting), "{setting}");
+    }
 }

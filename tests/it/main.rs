@@ -7,12 +7,15 @@
 )]
 
 mod attacks;
+mod backup;
 mod blackbox;
 mod cli;
 mod errors;
 mod logs;
+mod master_key;
 mod openapi;
 mod renewal;
+mod scaem;
 mod start;
 mod store;
 mod support;

@@ -1,0 +1,3 @@
+//! The surfaces of other documented systems, so that their clients work unchanged.
+
+pub mod scaem;

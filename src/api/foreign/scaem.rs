@@ -1,0 +1,171 @@
+//! SCAEM: an external application registers, and replaces its own token. Members that are not documented are ignored.
+
+use std::sync::Arc;
+
+use poem::{Request, web::Data};
+use poem_openapi::{Object, OpenApi, SecurityScheme, auth::ApiKey, payload::Json, types::Example};
+
+use crate::{
+    api::{
+        Tag,
+        auth::{RootKey, presented, state},
+        body::Body,
+        failure::{Failure, KeyedItemBody},
+        types::JsonObject,
+    },
+    app::App,
+    apps::{
+        Caller, authenticate,
+        registration::{self, Registration},
+    },
+    error::{Error, Result},
+};
+
+/// The operations of SCAEM.
+#[derive(Debug)]
+pub struct Scaem;
+
+type Reply<T> = Result<Json<T>, Failure<KeyedItemBody>>;
+
+/// The current token of an application, or a secret app-key, as `<key>` or `api_key|<key>`, bare or as Bearer.
+#[derive(SecurityScheme)]
+#[oai(
+    rename = "registration_token",
+    ty = "api_key",
+    key_name = "Authorization",
+    key_in = "header",
+    checker = "check_registration"
+)]
+pub struct RegistrationToken(Caller);
+
+/// The project, which is an app.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct ProjectRequest {
+    /// The app's id.
+    #[oai(validator(min_length = 1, max_length = 255))]
+    pub project_code: String,
+    /// Seconds for which a replaced token still works; `update` only.
+    #[oai(default, validator(minimum(value = "0"), maximum(value = "2592000")))]
+    pub overlap: i64,
+    /// Further members are ignored.
+    #[oai(flatten)]
+    pub rest: JsonObject,
+}
+
+/// A token of an application. It is shown this once.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct RegistrationResponse {
+    /// A UUID that stays with the application.
+    pub registration_id: String,
+    /// `api_key|` and the key.
+    pub registration_token: String,
+    /// RFC 3339.
+    pub token_expiration: String,
+    /// Always `Bearer`.
+    pub token_type: String,
+}
+
+#[OpenApi(prefix_path = "/v1/auth", tag = "Tag::Scaem")]
+impl Scaem {
+    /// Register an application in a project
+    #[oai(path = "/register", method = "post", operation_id = "scaem_register")]
+    async fn register(
+        &self,
+        Data(app): Data<&Arc<App>>,
+        RootKey(actor): RootKey,
+        body: Body<ProjectRequest>,
+    ) -> Reply<RegistrationResponse> {
+        let project = &body.value.project_code;
+        Ok(Json(
+            registration::register(app, &actor, project).await?.into(),
+        ))
+    }
+
+    /// Make a token for an application
+    #[oai(
+        path = "/token/generate",
+        method = "post",
+        operation_id = "scaem_generate"
+    )]
+    async fn generate(
+        &self,
+        Data(app): Data<&Arc<App>>,
+        RegistrationToken(caller): RegistrationToken,
+        body: Body<ProjectRequest>,
+    ) -> Reply<RegistrationResponse> {
+        let project = &body.value.project_code;
+        Ok(Json(
+            registration::generate(app, &caller, project).await?.into(),
+        ))
+    }
+
+    /// Replace the token of an application
+    ///
+    /// The old one fails at once, unless an overlap is asked for.
+    #[oai(
+        path = "/token/update",
+        method = "patch",
+        operation_id = "scaem_update"
+    )]
+    async fn update(
+        &self,
+        Data(app): Data<&Arc<App>>,
+        RegistrationToken(caller): RegistrationToken,
+        body: Body<ProjectRequest>,
+    ) -> Reply<RegistrationResponse> {
+        let ProjectRequest {
+            project_code,
+            overlap,
+            ..
+        } = body.value;
+        let updated = registration::update(app, &caller, &project_code, overlap).await?;
+        Ok(Json(updated.into()))
+    }
+}
+
+async fn check_registration(request: &Request, key: ApiKey) -> poem::Result<Caller> {
+    let app = state(request)?;
+    let presented = presented(app, request, &key);
+    let (_, key_id) = presented.key.parse().ok_or(Error::InvalidKey)?;
+    let id = registration::app_of(app, key_id).await?;
+    let caller = authenticate(app, id, presented).await?;
+    if caller.kind == entity::app_key::Kind::Secret {
+        Ok(caller)
+    } else {
+        Err(Error::InsufficientKey.into())
+    }
+}
+
+impl From<Registration> for RegistrationResponse {
+    fn from(made: Registration) -> Self {
+        Self {
+            registration_id: made.id,
+            registration_token: format!("api_key|{}", made.token.secret.reveal()),
+            token_expiration: made.expires_at.to_rfc3339(),
+            token_type: "Bearer".to_owned(),
+        }
+    }
+}
+
+impl Example for ProjectRequest {
+    fn example() -> Self {
+        Self {
+            project_code: "01JMWRJEJ71191KP88NDGWVYEW".to_owned(),
+            overlap: 0,
+            rest: JsonObject::default(),
+        }
+    }
+}
+
+impl Example for RegistrationResponse {
+    fn example() -> Self {
+        Self {
+            registration_id: "dfa45616-e9f9-45be-881e-a1ed8ae70224".to_owned(),
+            registration_token: "api_key|rnw_sk_01JMWRJEJ71191KP88NDGWVYEW…".to_owned(),
+            token_expiration: "2027-11-20T12:00:00Z".to_owned(),
+            token_type: "Bearer".to_owned(),
+        }
+    }
+}
