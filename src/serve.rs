@@ -11,6 +11,9 @@ use crate::{api, app::App, jobs};
 /// How long requests under way may take after the server was told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// How long a connection may be silent before it is closed.
+const IDLE: Duration = Duration::from_secs(120);
+
 /// Serves the API on `listener`, and the metrics on `metrics`, until `shutdown`; then finishes the
 /// requests under way, ends the jobs, and closes the store.
 ///
@@ -46,6 +49,7 @@ async fn run(
     let acceptor = TcpAcceptor::from_tokio(listener)?;
     let signal = shutdown.cancelled();
     Server::new_with_acceptor(acceptor)
+        .idle_timeout(IDLE)
         .run_with_graceful_shutdown(endpoint, signal, Some(DRAIN))
         .await
 }

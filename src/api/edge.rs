@@ -59,7 +59,9 @@ impl<E: Endpoint> Endpoint for Edge<E> {
         let method = request.method().to_string();
         let app_id = app_id_in(request.uri().path());
         let is_administration = request.uri().path().starts_with("/root/");
-        let ip = client(&request, &self.app.config.trusted_proxies).ip;
+        let ip = is_administration
+            .then(|| client(&request, &self.app.config.trusted_proxies).ip)
+            .flatten();
         request.set_data(RequestName(id.clone()));
 
         let result = self.routes.call(request).await;

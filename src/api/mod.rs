@@ -1,5 +1,6 @@
 //! The HTTP contract: the route tree, and what surrounds it.
 
+mod app_examples;
 pub mod app_keys;
 pub mod app_objects;
 mod apps;
@@ -14,6 +15,7 @@ mod problem;
 pub mod root;
 mod schema;
 mod service;
+mod session_examples;
 mod session_objects;
 mod sessions;
 pub mod signing_keys;

@@ -14,6 +14,7 @@ mod errors;
 mod logs;
 mod master_key;
 mod openapi;
+mod races;
 mod renewal;
 mod scaem;
 mod start;

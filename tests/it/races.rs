@@ -1,0 +1,121 @@
+//! Many at once: of any number that present one token, one wins; and a logout is the end.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::support::{Answer, TestApp, TestServer, decode};
+
+/// Rows 1 and 5: many present one token at once; one wins, and the session is revoked as reused.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_at_once_without_grace() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let first = app.sign().await;
+
+    let answers = present_at_once(&app, &first.refresh_token(), 200).await;
+    let (won, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status == 200);
+    assert_eq!((won.len(), refused.len()), (1, 199));
+    for answer in refused {
+        answer.assert_refused("refresh_token_used");
+    }
+
+    assert!(app.sessions().await.is_empty());
+    app.renew(&won[0].refresh_token())
+        .await
+        .assert_refused("refresh_token_revoked");
+    assert!(!app.verifies(&won[0].auth_token()).await);
+    assert_eq!(revocation(&server, &first).await.as_deref(), Some("reuse"));
+}
+
+/// Row 18: within the grace all get the same successor, and nothing is revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_at_once_within_the_grace() {
+    let server = TestServer::start().await;
+    let app = server.app_with(json!({"refresh_grace": 10})).await;
+    let first = app.sign().await;
+
+    let answers = present_at_once(&app, &first.refresh_token(), 200).await;
+    let claims: Vec<Value> = answers
+        .iter()
+        .map(|answer| {
+            assert_eq!(answer.status, 200, "{}", answer.raw);
+            let (_, auth) = decode(&answer.auth_token());
+            let (_, refresh) = decode(&answer.refresh_token());
+            assert_eq!(auth["jid"], refresh["jid"]);
+            json!([auth, refresh])
+        })
+        .collect();
+    assert!(claims.iter().all(|one| *one == claims[0]), "one successor");
+
+    let live = app.sessions().await;
+    assert_eq!(live.len(), 1);
+    assert_eq!(live[0]["renewals"], 1);
+    assert_eq!(live[0]["token_id"], claims[0][0]["jid"]);
+    assert_eq!(revocation(&server, &first).await, None);
+    // Whichever answer a tab kept, it goes on.
+    let next = app.renew(&answers[199].refresh_token()).await;
+    assert_eq!(next.status, 200, "{}", next.raw);
+}
+
+/// Row 19: after a logout was answered, nothing renews, whoever was first.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_logout_is_answered_nothing_renews() {
+    let server = TestServer::start().await;
+    for grace in [0, 10] {
+        let app = server.app_with(json!({"refresh_grace": grace})).await;
+        let (mut renewed_first, rounds) = (0, 60);
+        for round in 0..rounds {
+            let first = app.sign().await;
+            let (token, session) = (first.refresh_token(), first.text("session_id"));
+            let renewing = tokio::spawn({
+                let app = app.clone();
+                let token = token.clone();
+                async move { app.renew(&token).await }
+            });
+            if round % 2 == 0 {
+                tokio::task::yield_now().await;
+            }
+            let ended = app.logout(json!({"session_id": session})).await;
+            assert_eq!(ended.body, json!({"status": "ok", "revoked": 1}));
+            let raced = renewing.await.unwrap();
+            if raced.status == 200 {
+                renewed_first += 1;
+                app.renew(&raced.refresh_token())
+                    .await
+                    .assert_refused("refresh_token_revoked");
+                assert!(!app.verifies(&raced.auth_token()).await);
+            } else {
+                raced.assert_refused("refresh_token_revoked");
+            }
+            let late = app.renew(&token).await;
+            assert_eq!(late.status, 400, "{}", late.raw);
+        }
+        assert!(renewed_first <= rounds);
+    }
+}
+
+async fn present_at_once(app: &TestApp, token: &str, count: usize) -> Vec<Answer> {
+    let start = Arc::new(tokio::sync::Barrier::new(count));
+    let mut tasks = JoinSet::new();
+    for _ in 0..count {
+        let (app, token, start) = (app.clone(), token.to_owned(), start.clone());
+        tasks.spawn(async move {
+            start.wait().await;
+            app.renew(&token).await
+        });
+    }
+    tasks.join_all().await
+}
+
+/// Why the store says that the session of `answer` was revoked.
+async fn revocation(server: &TestServer, answer: &Answer) -> Option<String> {
+    use sea_orm::EntityTrait;
+    let id: entity::SessionId = answer.text("session_id").parse().unwrap();
+    let found = entity::session::Entity::find_by_id(id);
+    let row = found.one(&server.app.store.reader).await.unwrap().unwrap();
+    assert_eq!(row.revoked_at.is_some(), row.revoked_for.is_some());
+    row.revoked_for.map(entity::session::Revocation::name)
+}
