@@ -103,6 +103,15 @@ impl App {
         self.directory.app(&self.store, &self.master, now, id).await
     }
 
+    /// The app as it is now, after somebody changed apps or keys.
+    ///
+    /// # Errors
+    /// When there is none (any more); those of the store.
+    pub async fn reload(&self, id: AppId) -> Result<Arc<LoadedApp>> {
+        self.directory.follow(&self.store).await?;
+        self.load(id).await?.ok_or(Error::InvalidKey)
+    }
+
     /// Finishes the renewals that wait, and closes the store.
     ///
     /// # Errors

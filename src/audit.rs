@@ -167,8 +167,15 @@ pub async fn record(
     actor: &Actor,
     events: impl IntoIterator<Item = Event>,
 ) -> Result<(), DbErr> {
-    let rows = events.into_iter().map(|event| event.row(actor, now, rng));
-    insert(db, rows.collect()).await
+    let mut rows: Vec<_> = events
+        .into_iter()
+        .map(|event| event.row(actor, now, rng))
+        .collect();
+    // One after the other, as they were done, though they bear the same time.
+    for index in 1..rows.len() {
+        rows[index].id = rows[index - 1].id.next();
+    }
+    insert(db, rows).await
 }
 
 /// Adds the rows.

@@ -75,6 +75,12 @@ impl Error {
         Self::Invalid(vec![Violation::new(field, message)])
     }
 
+    /// Apps or keys were changed again and again while something was decided by them.
+    pub fn too_many_changes() -> Self {
+        let message = "apps or keys are being changed all the time";
+        Self::Unavailable(DbErr::Custom(message.to_owned()))
+    }
+
     /// A state that cannot be, told by `message`.
     pub fn internal(message: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(message.into())

@@ -1,8 +1,8 @@
 //! `app`: an application and its policy.
 
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    entity::prelude::*,
+    ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
+    QuerySelect, entity::prelude::*,
 };
 
 use crate::{AppId, Timestamp};
@@ -34,8 +34,10 @@ pub struct Model {
     pub rotation_period: i64,
     /// Origins of browsers, one a line.
     pub allowed_origins: String,
-    /// Every token issued before is dead.
-    pub issued_after: Option<Timestamp>,
+    /// How often every token of it was declared dead: the sessions of another count are.
+    pub flush_count: i64,
+    /// Counts the changes of its signing keys.
+    pub key_changes: i64,
     /// When its signing keys were last rotated.
     pub last_key_rotate: Option<Timestamp>,
     /// When its signing keys are to be looked at again.
@@ -60,11 +62,6 @@ impl Model {
     /// The origins of browsers that may use its publishable keys.
     pub fn allowed_origins(&self) -> impl Iterator<Item = &str> {
         self.allowed_origins.lines()
-    }
-
-    /// Whether a token that was issued at `issued_at` is dead by a flush.
-    pub fn is_flushed(&self, issued_at: Timestamp) -> bool {
-        self.issued_after.is_some_and(|mark| issued_at < mark)
     }
 }
 
@@ -126,26 +123,24 @@ pub async fn schedule_keys(
 ) -> Result<bool, DbErr> {
     let update = Entity::update_many()
         .set(ActiveModel {
+            key_changes: Set(read.key_changes + 1),
             last_key_rotate: Set(last_key_rotate),
             next_key_at: Set(next_key_at),
             ..Default::default()
         })
         .filter(Column::Id.eq(read.id))
-        .filter(Column::NextKeyAt.eq(read.next_key_at))
+        .filter(Column::KeyChanges.eq(read.key_changes))
         .filter(Column::DeletedAt.is_null());
     Ok(update.exec(db).await?.rows_affected == 1)
 }
 
-/// Declares every token of the app dead that was issued before `now`. `false` when there is no such app.
+/// Declares every token of the app dead that was issued until now. `false` when there is no such app.
 ///
 /// # Errors
 /// Those of the store.
-pub async fn flush(db: &impl ConnectionTrait, id: AppId, now: Timestamp) -> Result<bool, DbErr> {
+pub async fn flush(db: &impl ConnectionTrait, id: AppId) -> Result<bool, DbErr> {
     let update = Entity::update_many()
-        .set(ActiveModel {
-            issued_after: Set(Some(now)),
-            ..Default::default()
-        })
+        .col_expr(Column::FlushCount, Column::FlushCount.into_expr().add(1))
         .filter(Column::Id.eq(id))
         .filter(Column::DeletedAt.is_null());
     Ok(update.exec(db).await?.rows_affected == 1)

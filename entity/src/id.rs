@@ -33,6 +33,12 @@ macro_rules! ids {
                 Self(Ulid::from_parts(now.unsigned_millis(), random))
             }
 
+            /// The one right after it.
+            #[must_use]
+            pub fn next(self) -> Self {
+                Self(self.0.increment().unwrap_or(self.0))
+            }
+
             /// When it was minted.
             pub fn minted_at(self) -> Timestamp {
                 Timestamp::from_unsigned_millis(self.0.timestamp_ms())

@@ -28,6 +28,8 @@ pub struct Model {
     pub parent_until: Option<Timestamp>,
     /// Renewals so far.
     pub generation: i64,
+    /// The app's count of flushes when the session began.
+    pub flush_count: i64,
     pub issued_at: Timestamp,
     /// `nbf` and `exp` of the auth token.
     pub auth_not_before: Timestamp,
@@ -115,25 +117,22 @@ pub async fn find_many(
     Entity::find().filter(Column::Id.is_in(ids)).all(db).await
 }
 
-/// The sessions of a subject that can still be renewed: neither revoked, nor past, nor issued before
-/// the app's flush mark, nor signed by a revoked key.
+/// The sessions of a subject that can still be renewed: neither revoked, nor past, nor flushed, nor
+/// signed by a revoked key.
 pub fn renewable_of(
     app_id: AppId,
     sub: &str,
-    issued_after: Option<Timestamp>,
+    flush_count: i64,
     revoked_keys: impl IntoIterator<Item = SigningKeyId>,
     now: Timestamp,
 ) -> Select<Entity> {
-    let query = Entity::find()
+    Entity::find()
         .filter(Column::AppId.eq(app_id))
         .filter(Column::Sub.eq(sub))
         .filter(Column::RevokedAt.is_null())
         .filter(Column::ExpiresAt.gt(now))
-        .filter(Column::KeyId.is_not_in(revoked_keys));
-    match issued_after {
-        Some(mark) => query.filter(Column::IssuedAt.gte(mark)),
-        None => query,
-    }
+        .filter(Column::KeyId.is_not_in(revoked_keys))
+        .filter(Column::FlushCount.eq(flush_count))
 }
 
 /// At most `limit` of these sessions, begun before `before`, the newest first.

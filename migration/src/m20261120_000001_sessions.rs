@@ -24,7 +24,7 @@ enum App {
     Algorithm,
     RotationPeriod,
     AllowedOrigins,
-    IssuedAfter,
+    FlushCount,
     CreatedAt,
     UpdatedAt,
     DeletedAt,
@@ -68,6 +68,7 @@ enum Session {
     ParentId,
     ParentUntil,
     Generation,
+    FlushCount,
     IssuedAt,
     AuthNotBefore,
     AuthExpiresAt,
@@ -114,7 +115,7 @@ impl MigrationTrait for Migration {
                     .col(ColumnDef::new(App::Algorithm).string_len(16).not_null())
                     .col(count(App::RotationPeriod).not_null())
                     .col(ColumnDef::new(App::AllowedOrigins).text().not_null())
-                    .col(count(App::IssuedAfter))
+                    .col(count(App::FlushCount).not_null().default(0))
                     .col(count(App::CreatedAt).not_null())
                     .col(count(App::UpdatedAt))
                     .col(count(App::DeletedAt))
@@ -205,6 +206,7 @@ impl MigrationTrait for Migration {
                     .col(id(Session::ParentId))
                     .col(count(Session::ParentUntil))
                     .col(count(Session::Generation).not_null())
+                    .col(count(Session::FlushCount).not_null())
                     .col(count(Session::IssuedAt).not_null())
                     .col(count(Session::AuthNotBefore).not_null())
                     .col(count(Session::AuthExpiresAt).not_null())

@@ -10,6 +10,7 @@ pub struct Migration;
 #[derive(DeriveIden)]
 enum App {
     Table,
+    KeyChanges,
     LastKeyRotate,
     NextKeyAt,
 }
@@ -93,6 +94,8 @@ async fn remove(
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let changes = count(App::KeyChanges).not_null().default(0).to_owned();
+        add(manager, App::Table, changes).await?;
         add(manager, App::Table, count(App::LastKeyRotate)).await?;
         let next = count(App::NextKeyAt).not_null().default(0).to_owned();
         add(manager, App::Table, next).await?;
@@ -191,6 +194,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+        remove(manager, App::Table, App::KeyChanges).await?;
         remove(manager, App::Table, App::LastKeyRotate).await?;
         remove(manager, App::Table, App::NextKeyAt).await?;
         remove(manager, AppKey::Table, AppKey::LastUsedAt).await?;

@@ -70,7 +70,7 @@ pub struct UpdateRequest {
     pub refresh_expire: Option<i64>,
     #[oai(validator(minimum(value = "0"), maximum(value = "31536000")))]
     pub refresh_notbefore: Option<i64>,
-    /// With `algo`: what the next signing key will be. The present one is not changed.
+    /// With `algo`: what the next signing key that is made will be. Those that there are do not change.
     pub key_type: Option<KeyTypeName>,
     pub algo: Option<AlgorithmName>,
     #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]

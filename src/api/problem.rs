@@ -140,7 +140,10 @@ impl Draft {
             return of_domain(&Error::invalid(error.name, message));
         }
         // A path names a thing: with a name that nothing can have, there is no such thing.
-        if error.is::<ParsePathError>() || error.is::<NotFoundError>() {
+        if error.is::<ParsePathError>()
+            || error.is::<poem::error::ParsePathError>()
+            || error.is::<NotFoundError>()
+        {
             return not_found();
         }
         if error.is::<MethodNotAllowedError>() {

@@ -59,7 +59,7 @@ impl Sessions {
             device_id: request.device_id.map(|id| id.0),
             claims,
         };
-        let grant = sessions::sign(app, &caller.app, new).await?;
+        let grant = sessions::sign(app, &caller, new).await?;
         Ok(Json(grant.into()))
     }
 

@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Declares every token of the app dead that was issued until now: a mark, whatever their number. The rows are
+/// Declares every token of the app dead that was issued until now: one number, however many there are. The rows are
 /// purged when they expire.
 ///
 /// # Errors
@@ -16,7 +16,7 @@ use crate::{
 pub async fn flush(app: &App, actor: &Actor, id: AppId) -> Result<()> {
     let now = app.clock.now();
     let transaction = app.store.begin().await?;
-    if !app::flush(&transaction, id, now).await? {
+    if !app::flush(&transaction, id).await? {
         return Err(Error::NotFound("app"));
     }
     let event = Event::of(Action::AppFlush, id, id);

@@ -24,6 +24,9 @@ pub use update::update;
 
 use crate::{app::App, error::Result, sessions::Listing};
 
+/// How often something is decided anew because somebody changed apps or keys meanwhile.
+pub const ATTEMPTS: usize = 8;
+
 /// The apps, the newest first, at most `limit` of them.
 ///
 /// # Errors

@@ -32,7 +32,7 @@ pub async fn list(
 /// The sessions of `sub` that can be renewed at `now`.
 pub fn renewable(loaded: &LoadedApp, sub: &str, now: Timestamp) -> Select<session::Entity> {
     let (app, revoked) = (&loaded.app, loaded.keyring.revoked());
-    session::renewable_of(app.id, sub, app.issued_after, revoked, now)
+    session::renewable_of(app.id, sub, app.flush_count, revoked, now)
 }
 
 impl<T, Cursor: Clone> Listing<T, Cursor> {

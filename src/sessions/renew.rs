@@ -6,7 +6,7 @@ use entity::{TokenId, time::Span};
 
 use crate::{
     app::App,
-    apps::{Caller, LoadedApp},
+    apps::{ATTEMPTS, Caller, LoadedApp},
     audit::Actor,
     error::{Error, Refusal, Result},
     sessions::{
@@ -14,9 +14,6 @@ use crate::{
         tokens::{Grant, Lifetimes, issue, read_refresh},
     },
 };
-
-/// How often a renewal is made anew because somebody changed apps or keys meanwhile.
-const ATTEMPTS: usize = 8;
 
 /// Where a refresh token came from; what is not known stays as it was.
 #[derive(Clone, Debug, Default)]
@@ -53,15 +50,10 @@ async fn attempt(app: &App, caller: &Caller, refresh_token: &str, client: Client
                 return Err(Refusal::Used.into());
             }
             Outcome::Refused(refusal) => return Err(refusal.into()),
-            Outcome::Stale => {
-                app.directory.follow(&app.store).await?;
-                // The app may be gone by now.
-                loaded = app.load(loaded.app.id).await?.ok_or(Error::InvalidKey)?;
-            }
+            Outcome::Stale => loaded = app.reload(loaded.app.id).await?,
         }
     }
-    let message = "apps or keys are being changed all the time".to_owned();
-    Err(Error::Unavailable(sea_orm::DbErr::Custom(message)))
+    Err(Error::too_many_changes())
 }
 
 fn prepare(
@@ -85,7 +77,7 @@ fn prepare(
         now,
         leeway: app.config.leeway(),
         grace: Span::seconds(policy.refresh_grace),
-        issued_after: policy.issued_after,
+        flush_count: policy.flush_count,
         next: app.rng.with(|rng| TokenId::mint(now, rng)),
         key_id: loaded.keyring.active(now)?.row.id,
         lifetimes: Lifetimes::of(policy),

@@ -30,8 +30,8 @@ pub struct Renewal {
     pub leeway: Span,
     /// For how long the token may be presented again.
     pub grace: Span,
-    /// The app's flush mark: what was issued before is dead.
-    pub issued_after: Option<Timestamp>,
+    /// The app's count of flushes: the sessions of another are dead.
+    pub flush_count: i64,
     /// What follows, should the token be the current one.
     pub next: TokenId,
     pub key_id: SigningKeyId,
@@ -56,7 +56,7 @@ pub enum Outcome {
 
 /// Decides `renewal` on its session, which is changed to what is to be stored.
 pub fn decide(session: &mut session::Model, renewal: &Renewal) -> Outcome {
-    let lineage = lineage(session, renewal.issued_after);
+    let lineage = lineage(session, renewal.flush_count);
     let decision = lineage.present(
         renewal.presented,
         renewal.now,
@@ -101,15 +101,14 @@ pub fn decide_missing(renewal: &Renewal) -> Outcome {
 }
 
 /// What the row says of the lineage of refresh tokens.
-pub fn lineage(session: &session::Model, issued_after: Option<Timestamp>) -> Lineage<TokenId> {
-    let flushed = issued_after.is_some_and(|mark| session.issued_at < mark);
+pub fn lineage(session: &session::Model, flush_count: i64) -> Lineage<TokenId> {
     Lineage {
         current: session.token_id,
         parent: session
             .parent_id
             .zip(session.parent_until)
             .map(|(id, until)| Parent { id, until }),
-        ended: session.is_revoked() || flushed,
+        ended: session.is_revoked() || session.flush_count != flush_count,
     }
 }
 

@@ -5,14 +5,15 @@ use std::net::IpAddr;
 use entity::{
     DeviceId, SessionId, TokenId,
     session::{self, Revocation, Target},
+    setting,
     time::Span,
 };
 use sea_orm::{ActiveModelTrait, IntoActiveModel};
 
 use crate::{
     app::App,
-    apps::LoadedApp,
-    error::Result,
+    apps::{ATTEMPTS, Caller, LoadedApp},
+    error::{Error, Result},
     sessions::{
         claims::Claims,
         list::renewable,
@@ -34,7 +35,19 @@ pub struct NewSession {
 ///
 /// # Errors
 /// Those of the store.
-pub async fn sign(app: &App, loaded: &LoadedApp, new: NewSession) -> Result<Grant> {
+pub async fn sign(app: &App, caller: &Caller, new: NewSession) -> Result<Grant> {
+    let mut loaded = caller.app.clone();
+    for _ in 0..ATTEMPTS {
+        if let Some(grant) = attempt(app, &loaded, &new).await? {
+            return Ok(grant);
+        }
+        loaded = app.reload(loaded.app.id).await?;
+    }
+    Err(Error::too_many_changes())
+}
+
+/// `None` when apps or keys were changed since `loaded` was read: the session could be dead when it begins.
+async fn attempt(app: &App, loaded: &LoadedApp, new: &NewSession) -> Result<Option<Grant>> {
     let now = app.clock.now();
     let policy = &loaded.app;
     let (id, token_id) = app
@@ -43,16 +56,17 @@ pub async fn sign(app: &App, loaded: &LoadedApp, new: NewSession) -> Result<Gran
     let mut session = session::Model {
         id,
         app_id: policy.id,
-        sub: new.sub,
+        sub: new.sub.clone(),
         claims: new.claims.to_json(),
         ip: new.ip.to_string(),
-        user_agent: new.user_agent,
+        user_agent: new.user_agent.clone(),
         device_id: new.device_id,
         token_id,
         key_id: loaded.keyring.active(now)?.row.id,
         parent_id: None,
         parent_until: None,
         generation: 0,
+        flush_count: policy.flush_count,
         issued_at: now,
         auth_not_before: now,
         auth_expires_at: now,
@@ -67,6 +81,9 @@ pub async fn sign(app: &App, loaded: &LoadedApp, new: NewSession) -> Result<Gran
     Lifetimes::of(policy).apply(&mut session, now);
 
     let transaction = app.store.begin().await?;
+    if setting::epoch(&transaction).await? != loaded.epoch {
+        return Ok(None);
+    }
     if let Some(limit) = policy.max_sessions_per_subject {
         let live = renewable(loaded, &session.sub, now);
         let keep = u64::try_from(limit - 1).unwrap_or(0);
@@ -77,5 +94,5 @@ pub async fn sign(app: &App, loaded: &LoadedApp, new: NewSession) -> Result<Gran
     }
     let session = session.into_active_model().insert(&transaction).await?;
     transaction.commit().await?;
-    issue(loaded, &session, now, &app.rng)
+    issue(loaded, &session, now, &app.rng).map(Some)
 }

@@ -41,7 +41,6 @@ pub struct Grant {
 pub struct TokenClaims {
     pub sid: SessionId,
     pub jid: TokenId,
-    iat: i64,
     nbf: i64,
     exp: i64,
 }
@@ -111,11 +110,6 @@ impl Lifetimes {
 }
 
 impl TokenClaims {
-    /// `iat`.
-    pub const fn issued_at(&self) -> Timestamp {
-        Timestamp::from_seconds(self.iat)
-    }
-
     /// `nbf`.
     pub const fn not_before(&self) -> Timestamp {
         Timestamp::from_seconds(self.nbf)
@@ -140,14 +134,18 @@ pub fn renewal_audience(app: &app::Model) -> String {
 /// Signs the pair that `session` says is the current one.
 ///
 /// # Errors
-/// When the app has no key to sign with, or the signature cannot be made.
+/// [`Refusal::Revoked`] when its key was revoked since; when the signature cannot be made.
 pub fn issue(
     loaded: &LoadedApp,
     session: &session::Model,
     now: Timestamp,
     rng: &Rng,
 ) -> Result<Grant> {
-    let entry = loaded.keyring.active(now)?;
+    // Its own key: another one's tokens would outlive the revocation of the key that the row names.
+    let entry = loaded
+        .keyring
+        .signing(session.key_id)
+        .ok_or(Refusal::Revoked)?;
     let key = entry.key();
     let iat = session.issued_at.as_seconds();
     let head = AuthHead {

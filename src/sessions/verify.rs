@@ -24,7 +24,7 @@ pub struct Verified {
     pub session_id: SessionId,
 }
 
-/// Verifies signature, dates, key, flush mark and session. An auth token is good until it expires or its
+/// Verifies signature, dates, key and session. An auth token is good until it expires or its
 /// session is revoked; a refresh token, while it would renew.
 ///
 /// # Errors
@@ -42,7 +42,7 @@ pub async fn verify(app: &App, loaded: &LoadedApp, token: &str) -> Result<Option
     }
     let found = session::find_in(&app.store.reader, loaded.app.id, own.sid).await?;
     let is_good = found.is_some_and(|session| match token_type {
-        TokenType::Auth => !session.is_revoked() && !is_flushed(loaded, &session, &own),
+        TokenType::Auth => !lineage(&session, loaded.app.flush_count).ended,
         TokenType::Refresh => {
             read_refresh(loaded, token).is_ok() && would_renew(loaded, &session, own.jid, now)
         }
@@ -54,24 +54,13 @@ pub async fn verify(app: &App, loaded: &LoadedApp, token: &str) -> Result<Option
     }))
 }
 
-/// Whether the app's flush killed the token. The row knows the issue of the current pair to the
-/// millisecond; of an older pair, the token knows the second.
-fn is_flushed(loaded: &LoadedApp, session: &session::Model, own: &TokenClaims) -> bool {
-    let issued_at = if own.jid == session.token_id {
-        session.issued_at
-    } else {
-        own.issued_at()
-    };
-    loaded.app.is_flushed(issued_at)
-}
-
 fn would_renew(
     loaded: &LoadedApp,
     session: &session::Model,
     presented: TokenId,
     now: Timestamp,
 ) -> bool {
-    let decision = lineage(session, loaded.app.issued_after).present(
+    let decision = lineage(session, loaded.app.flush_count).present(
         presented,
         now,
         Span::ZERO,

@@ -88,6 +88,12 @@ impl Keyring {
             .ok_or_else(|| Error::internal("the app has no signing key"))
     }
 
+    /// The key that signs the pair of a session which names it, unless it was revoked.
+    pub fn signing(&self, id: SigningKeyId) -> Option<&Entry> {
+        let found = self.keys.iter().find(|entry| entry.row.id == id);
+        found.filter(|entry| entry.row.revoked_at.is_none())
+    }
+
     /// The key that a token names, if it is one of the app; and whether its tokens are good.
     pub fn find(&self, kid: &str) -> Option<(&PublicKey, bool)> {
         let entry = self.keys.iter().find(|entry| entry.public().id == kid)?;

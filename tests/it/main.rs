@@ -6,17 +6,22 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod app_keys;
 mod attacks;
+mod audit;
 mod backup;
 mod blackbox;
 mod cli;
 mod errors;
+mod jobs;
 mod logs;
 mod master_key;
+mod matrix;
 mod openapi;
 mod races;
 mod renewal;
 mod scaem;
+mod signing_keys;
 mod start;
 mod store;
 mod support;

@@ -97,6 +97,35 @@ async fn after_a_logout_is_answered_nothing_renews() {
     }
 }
 
+/// The guard itself: whoever read the row before another wrote it changes nothing.
+#[tokio::test]
+async fn a_stale_row_is_not_written_over() {
+    use entity::session::{self, Revocation, Target};
+
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let (first, app_id) = (app.sign().await, app.id.parse().unwrap());
+    let id = first.text("session_id").parse().unwrap();
+    let db = &server.app.store.writer;
+    let read = session::find_in(db, app_id, id).await.unwrap().unwrap();
+    let mut next = read.clone();
+    next.token_id = entity::TokenId::EXAMPLE;
+    assert!(session::advance(db, &read, &next).await.unwrap());
+    assert!(!session::advance(db, &read, &next).await.unwrap());
+
+    let now = server.app.clock.now();
+    let target = Target::Session(id);
+    assert_eq!(
+        session::revoke_in(db, app_id, &target, Revocation::Logout, now).await,
+        Ok(1)
+    );
+    assert!(!session::advance(db, &next, &read).await.unwrap());
+    assert_eq!(
+        session::revoke_in(db, app_id, &target, Revocation::Logout, now).await,
+        Ok(0)
+    );
+}
+
 async fn present_at_once(app: &TestApp, token: &str, count: usize) -> Vec<Answer> {
     let start = Arc::new(tokio::sync::Barrier::new(count));
     let mut tasks = JoinSet::new();

@@ -55,7 +55,7 @@ async fn nothing_is_answered_before_the_commit() {
 /// Row 23: a store that does not answer in time is a 503, and nobody is logged out by it.
 #[tokio::test]
 async fn a_store_that_is_locked_delays_and_loses_nothing() {
-    let server = TestServer::start_with(|config| config.database_timeout_ms = 50).await;
+    let server = TestServer::start_with(|config| config.database_timeout_ms = 400).await;
     let app = server.app().await;
     let first = app.sign().await;
 
@@ -130,7 +130,7 @@ async fn no_request_scans_the_sessions() {
     let id = app.id.parse().unwrap();
     let now = server.app.clock.now();
     let by_id = session::Entity::find().filter(session::Column::Id.is_in([session, session]));
-    let by_subject = session::renewable_of(id, "test@test.com", None, [], now);
+    let by_subject = session::renewable_of(id, "test@test.com", 0, [], now);
     let by_end = session::Entity::find().filter(session::Column::ExpiresAt.lt(now));
     for (query, index) in [
         (by_id, "sqlite_autoindex_session_1"),
@@ -208,41 +208,50 @@ async fn a_restart_loses_nothing() {
         .assert_refused("refresh_token_used");
 }
 
-/// Another process changed something: its followers see it with the next look at the epoch.
+/// Another process changed something: its followers see it with the next look at the epoch, and a session begins by
+/// the new policy at once.
 #[tokio::test]
 async fn changes_of_another_process_are_followed() {
     let server = TestServer::start().await;
     let app = server.app().await;
+    let shown = async || {
+        let shown = app.backend().get(&format!("/app/{}", app.id)).await;
+        shown.body["app"]["token_expiry"].clone()
+    };
     server
         .app
         .directory
         .follow(&server.app.store)
         .await
         .unwrap();
-    app.sign().await;
+    assert_eq!(shown().await, 3600);
 
     let other = server.second_process().await;
     let body = json!({"token_expire": 60});
     let changed = other.root().patch(&format!("/root/{}", app.id), body).await;
     assert_eq!(changed.body, json!({"status": "ok"}));
-    assert_eq!(app.sign().await.body["expires_in"], 3600);
+    assert_eq!(shown().await, 3600);
     server
         .app
         .directory
         .follow(&server.app.store)
         .await
         .unwrap();
-    assert_eq!(app.sign().await.body["expires_in"], 60);
+    assert_eq!(shown().await, 60);
+
+    let body = json!({"token_expire": 120});
+    other.root().patch(&format!("/root/{}", app.id), body).await;
+    assert_eq!(app.sign().await.body["expires_in"], 120);
 
     other.root().delete(&format!("/root/{}", app.id)).await;
+    assert_eq!(shown().await, 120);
     server
         .app
         .directory
         .follow(&server.app.store)
         .await
         .unwrap();
-    let refused = app.renew("any").await;
-    refused.assert_problem(403, "invalid_key");
+    app.renew("any").await.assert_problem(403, "invalid_key");
 }
 
 /// What ended is purged in its time, and what lives stays.

@@ -1,6 +1,7 @@
 //! A server of one's own for each test: a fresh store, a clock that the test moves, a seeded generator.
 
 mod answer;
+mod capture;
 mod client;
 
 use std::sync::{
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub use answer::{Answer, decode};
+pub use capture::Capture;
 pub use client::Client;
 
 /// The root key of every test server.
