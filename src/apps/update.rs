@@ -1,7 +1,7 @@
 //! Changes the policy of an app.
 
 use entity::{AppId, app, setting, signing_key};
-use sea_orm::{ActiveModelTrait, IntoActiveModel};
+use sea_orm::{ActiveModelTrait, ActiveValue::NotSet, IntoActiveModel};
 
 use crate::{
     app::App,
@@ -25,10 +25,13 @@ pub async fn update(app: &App, actor: &Actor, id: AppId, changes: AppChanges) ->
     // The keys are looked at anew: their schedule may have changed with the policy.
     row.next_key_at = now;
     signing_key::raise_token_life(&transaction, id, token_life(&row)).await?;
-    row.into_active_model()
-        .reset_all()
-        .update(&transaction)
-        .await?;
+    let mut changed = row.into_active_model().reset_all();
+    // Changed by others, who do not wait for this: never written back.
+    changed.flush_count = NotSet;
+    changed.key_changes = NotSet;
+    changed.last_key_rotate = NotSet;
+    changed.deleted_at = NotSet;
+    changed.update(&transaction).await?;
     let event = Event::of(Action::AppUpdate, id, id);
     record(&transaction, &app.rng, now, actor, [event]).await?;
     setting::advance_epoch(&transaction).await?;

@@ -187,40 +187,42 @@ impl Cli {
 /// # Errors
 /// Whatever kept it from being done.
 pub async fn run(cli: Cli, config: Config) -> Outcome {
-    let command = match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => return serve::run(config).await,
-        Command::Restore(command) => return store::restore(&command, config).await,
-        Command::Openapi => return say(&api::openapi()),
-        Command::Config => return show(&config),
-        Command::Completions { shell } => {
-            let mut cli = Cli::command();
-            clap_complete::generate(shell, &mut cli, "renewd", &mut io::stdout());
-            return Ok(());
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(config).await,
+        Command::Migrate => {
+            let done = "The store has the tables of this release.";
+            on_store(config, async |_| say(done)).await
         }
-        command => command,
-    };
-    let app = open(config).await?;
-    let done = run_on(&app, command).await;
-    app.close().await?;
-    done
+        Command::App(command) => on_store(config, async |app| app::run(command, app).await).await,
+        Command::AppKey(command) => {
+            on_store(config, async |app| app_key::run(command, app).await).await
+        }
+        Command::SigningKey(command) => {
+            on_store(config, async |app| signing_key::run(command, app).await).await
+        }
+        Command::Key(command) => on_store(config, async |app| key::run(&command, app).await).await,
+        Command::Audit(command) => {
+            on_store(config, async |app| audit::run(&command, app).await).await
+        }
+        Command::Backup(command) => {
+            on_store(config, async |app| store::backup(&command, app).await).await
+        }
+        Command::Restore(command) => store::restore(&command, config).await,
+        Command::Openapi => say(&api::openapi()),
+        Command::Config => show(&config),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "renewd", &mut io::stdout());
+            Ok(())
+        }
+    }
 }
 
-async fn run_on(app: &App, command: Command) -> Outcome {
-    match command {
-        Command::App(command) => app::run(command, app).await,
-        Command::AppKey(command) => app_key::run(command, app).await,
-        Command::SigningKey(command) => signing_key::run(command, app).await,
-        Command::Key(command) => key::run(&command, app).await,
-        Command::Audit(command) => audit::run(&command, app).await,
-        Command::Backup(command) => store::backup(&command, app).await,
-        // Opening the store did it; the others do not come here.
-        Command::Migrate
-        | Command::Serve
-        | Command::Restore(_)
-        | Command::Openapi
-        | Command::Config
-        | Command::Completions { .. } => say("The store has the tables of this release."),
-    }
+/// Opens the store, brought up to date, for one piece of work.
+async fn on_store(config: Config, work: impl AsyncFnOnce(&App) -> Outcome) -> Outcome {
+    let app = open(config).await?;
+    let done = work(&app).await;
+    app.close().await?;
+    done
 }
 
 /// Tells the user of an error, with its causes.

@@ -23,20 +23,21 @@ pub async fn run(app: &App, shutdown: &CancellationToken) -> Result<Option<u64>>
         return Ok(Some(0));
     }
     leased(app, "rotate", async |lease| {
-        let mut looked_at = 0;
+        let (mut looked_at, mut failure) = (0, None);
         for row in due(app, APPS).await? {
             if shutdown.is_cancelled() {
                 break;
             }
             let fence = async |db: &sea_orm::DatabaseTransaction| lease.hold(db).await;
             match signing::advance(app, row.id, fence).await {
+                Ok(()) => looked_at += 1,
                 // Somebody rotates by hand, or deleted the app: there is another time.
                 Err(Error::Conflict(_) | Error::NotFound(_)) => {}
-                result => result?,
+                // One app's trouble does not keep the others from their turn.
+                Err(error) => failure = Some(error),
             }
-            looked_at += 1;
         }
-        Ok(looked_at)
+        failure.map_or(Ok(looked_at), Err)
     })
     .await
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use jsonwebtoken::{DecodingKey, Validation, jwk::Jwk};
 use serde_json::{Map, Value, json};
 
-use super::{LEAD, assert_live, assert_states, rotate_by_hand, run};
+use super::{LEAD, assert_live, assert_states, keys, rotate_by_hand, run};
 use crate::support::{TestApp, TestServer, decode, new_app};
 
 /// A key type with its algorithms, and what its public keys are besides `alg kid use` (RFC 7518 section 6).
@@ -186,4 +186,31 @@ async fn the_next_key_has_the_new_algorithm() {
     let answer = server.root().post(&path, Value::Null).await;
     assert_eq!(answer.body["algo"], "ES256");
     assert_eq!(decode(&app.sign().await.auth_token()).0["alg"], "ES256");
+}
+
+/// One app's trouble is told, and keeps no other app from its turn.
+#[tokio::test]
+async fn a_key_that_cannot_be_made_stops_nobody_else() {
+    use sea_orm::ConnectionTrait;
+
+    let server = TestServer::start().await;
+    let (broken, sound) = (server.app().await, server.app().await);
+    let damage = format!(
+        "UPDATE app SET algorithm = 'none' WHERE id = '{}'",
+        broken.id
+    );
+    server
+        .app
+        .store
+        .writer
+        .execute_unprepared(&damage)
+        .await
+        .unwrap();
+    server.advance(86_400 - LEAD);
+    let token = tokio_util::sync::CancellationToken::new();
+    let failed = renewd::jobs::rotate::run(&server.app, &token).await;
+    assert!(matches!(failed, Err(renewd::error::Error::Internal(_))));
+    assert_eq!(keys(&server, &sound).await.len(), 2);
+    let kept = entity::signing_key::list_in(&server.app.store.reader, broken.id.parse().unwrap());
+    assert_eq!(kept.await.unwrap().len(), 1);
 }
