@@ -42,6 +42,11 @@ pub struct Model {
     pub last_key_rotate: Option<Timestamp>,
     /// When its signing keys are to be looked at again.
     pub next_key_at: Timestamp,
+    /// Seconds for which the parent of a device's registration token may be presented again.
+    pub registration_grace: i64,
+    /// Life of a device's registration token, seconds.
+    pub registration_expiry: Option<i64>,
+    pub push_binding: bool,
     pub created_at: Timestamp,
     pub updated_at: Option<Timestamp>,
     /// Set when it was deleted: nothing finds it any more, its rows are purged.

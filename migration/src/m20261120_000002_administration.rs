@@ -13,6 +13,9 @@ enum App {
     KeyChanges,
     LastKeyRotate,
     NextKeyAt,
+    RegistrationGrace,
+    RegistrationExpiry,
+    PushBinding,
 }
 
 #[derive(DeriveIden)]
@@ -57,6 +60,8 @@ enum Lease {
 
 /// The longest life that a token can have, in seconds: right for keys whose policy is not known.
 const LONGEST_LIFE: i64 = 31_536_000;
+/// A day, in seconds.
+const REGISTRATION_GRACE: i64 = 86_400;
 
 fn id(name: impl IntoIden) -> ColumnDef {
     ColumnDef::new(name).char_len(26).to_owned()
@@ -108,6 +113,19 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+
+        let grace = count(App::RegistrationGrace)
+            .not_null()
+            .default(REGISTRATION_GRACE)
+            .to_owned();
+        add(manager, App::Table, grace).await?;
+        add(manager, App::Table, count(App::RegistrationExpiry)).await?;
+        let binding = ColumnDef::new(App::PushBinding)
+            .boolean()
+            .not_null()
+            .default(false)
+            .to_owned();
+        add(manager, App::Table, binding).await?;
 
         add(manager, AppKey::Table, count(AppKey::LastUsedAt)).await?;
         add(manager, AppKey::Table, count(AppKey::RevokedAt)).await?;
@@ -197,6 +215,9 @@ impl MigrationTrait for Migration {
         remove(manager, App::Table, App::KeyChanges).await?;
         remove(manager, App::Table, App::LastKeyRotate).await?;
         remove(manager, App::Table, App::NextKeyAt).await?;
+        remove(manager, App::Table, App::RegistrationGrace).await?;
+        remove(manager, App::Table, App::RegistrationExpiry).await?;
+        remove(manager, App::Table, App::PushBinding).await?;
         remove(manager, AppKey::Table, AppKey::LastUsedAt).await?;
         remove(manager, AppKey::Table, AppKey::RevokedAt).await?;
         remove(manager, AppKey::Table, AppKey::RegistrationId).await?;

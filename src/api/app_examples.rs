@@ -28,6 +28,9 @@ impl Example for CreateRequest {
             session_expire: None,
             max_sessions_per_subject: None,
             allowed_origins: vec!["https://shop.example.com".to_owned()],
+            registration_grace: 86_400,
+            registration_expire: None,
+            push_binding: false,
         }
     }
 }
@@ -49,6 +52,9 @@ impl Example for UpdateRequest {
             session_expire: MaybeUndefined::Null,
             max_sessions_per_subject: MaybeUndefined::Undefined,
             allowed_origins: None,
+            registration_grace: None,
+            registration_expire: MaybeUndefined::Undefined,
+            push_binding: None,
         }
     }
 }
@@ -86,6 +92,9 @@ fn example_app() -> AppObject {
         session_expire: None,
         max_sessions_per_subject: None,
         allowed_origins: vec!["https://shop.example.com".to_owned()],
+        registration_grace: 86_400,
+        registration_expire: None,
+        push_binding: false,
     }
 }
 

@@ -6,7 +6,7 @@ use poem_openapi::{Enum, Object, types::MaybeUndefined};
 
 use crate::{
     api::types::Id,
-    apps::{AppChanges, Created, LoadedApp, NewApp},
+    apps::{AppChanges, Created, DEFAULT_REGISTRATION_GRACE, LoadedApp, NewApp},
     sessions::Listing,
 };
 
@@ -51,10 +51,22 @@ pub struct CreateRequest {
     /// Origins of web pages that may use publishable keys, such as `https://app.example.com`.
     #[oai(default, validator(max_items = 100))]
     pub allowed_origins: Vec<String>,
+    /// For devices, which this release does not serve yet: kept and shown, and without effect.
+    #[oai(
+        default = "default_registration_grace",
+        validator(minimum(value = "0"), maximum(value = "31536000"))
+    )]
+    pub registration_grace: i64,
+    /// As `registration_grace`.
+    #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
+    pub registration_expire: Option<i64>,
+    /// As `registration_grace`.
+    #[oai(default)]
+    pub push_binding: bool,
 }
 
-/// Changes of an app; what is left out stays. `null` removes `issuer`, `session_expire` or
-/// `max_sessions_per_subject`.
+/// Changes of an app; what is left out stays. `null` removes `issuer`, `session_expire`,
+/// `max_sessions_per_subject` or `registration_expire`.
 #[derive(Debug, Object)]
 #[oai(example)]
 pub struct UpdateRequest {
@@ -85,6 +97,15 @@ pub struct UpdateRequest {
     pub max_sessions_per_subject: MaybeUndefined<i64>,
     #[oai(validator(max_items = 100))]
     pub allowed_origins: Option<Vec<String>>,
+    #[oai(validator(minimum(value = "0"), maximum(value = "31536000")))]
+    pub registration_grace: Option<i64>,
+    #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
+    pub registration_expire: MaybeUndefined<i64>,
+    pub push_binding: Option<bool>,
+}
+
+const fn default_registration_grace() -> i64 {
+    DEFAULT_REGISTRATION_GRACE
 }
 
 /// The family of a signing key.
@@ -169,6 +190,9 @@ pub struct AppObject {
     pub session_expire: Option<i64>,
     pub max_sessions_per_subject: Option<i64>,
     pub allowed_origins: Vec<String>,
+    pub registration_grace: i64,
+    pub registration_expire: Option<i64>,
+    pub push_binding: bool,
 }
 
 /// The public keys of an app.
@@ -210,6 +234,9 @@ impl From<CreateRequest> for NewApp {
             algorithm: request.algo.into(),
             rotation_period: request.rotation_period,
             allowed_origins: request.allowed_origins,
+            registration_grace: request.registration_grace,
+            registration_expire: request.registration_expire,
+            push_binding: request.push_binding,
         }
     }
 }
@@ -231,6 +258,9 @@ impl From<UpdateRequest> for AppChanges {
             algorithm: request.algo.map(Algorithm::from),
             rotation_period: request.rotation_period,
             allowed_origins: request.allowed_origins,
+            registration_grace: request.registration_grace,
+            registration_expire: change(request.registration_expire),
+            push_binding: request.push_binding,
         }
     }
 }
@@ -316,6 +346,9 @@ impl AppObject {
             session_expire: app.session_expiry,
             max_sessions_per_subject: app.max_sessions_per_subject,
             allowed_origins: app.allowed_origins().map(str::to_owned).collect(),
+            registration_grace: app.registration_grace,
+            registration_expire: app.registration_expiry,
+            push_binding: app.push_binding,
         }
     }
 }

@@ -19,7 +19,7 @@ pub use delete::delete;
 pub use directory::{Directory, LoadedApp};
 pub use flush::flush;
 pub use keys::{MadeKey, NewAppKey, Usage};
-pub use policy::{AppChanges, LIFETIME_RANGE, NewApp};
+pub use policy::{AppChanges, DEFAULT_REGISTRATION_GRACE, NewApp};
 pub use update::update;
 
 use crate::{app::App, error::Result, sessions::Listing};

@@ -8,7 +8,10 @@ use keys::{Algorithm, KeyType};
 use crate::error::{Error, Result, Violation};
 
 /// Seconds that a lifetime may have.
-pub const LIFETIME_RANGE: RangeInclusive<i64> = 60..=31_536_000;
+const LIFETIME_RANGE: RangeInclusive<i64> = 60..=31_536_000;
+
+/// Seconds for which the parent of a device's registration token may be presented again, unless set: a day.
+pub const DEFAULT_REGISTRATION_GRACE: i64 = 86_400;
 
 /// An app that is to be made. Times in seconds.
 #[derive(Clone, Debug)]
@@ -27,6 +30,9 @@ pub struct NewApp {
     pub algorithm: Algorithm,
     pub rotation_period: i64,
     pub allowed_origins: Vec<String>,
+    pub registration_grace: i64,
+    pub registration_expire: Option<i64>,
+    pub push_binding: bool,
 }
 
 /// Changes of an app; what is `None` stays. The inner `None` of a setting removes it.
@@ -47,6 +53,9 @@ pub struct AppChanges {
     pub algorithm: Option<Algorithm>,
     pub rotation_period: Option<i64>,
     pub allowed_origins: Option<Vec<String>>,
+    pub registration_grace: Option<i64>,
+    pub registration_expire: Option<Option<i64>>,
+    pub push_binding: Option<bool>,
 }
 
 impl NewApp {
@@ -68,6 +77,9 @@ impl NewApp {
             algorithm: Algorithm::Es256,
             rotation_period: 90 * 86_400,
             allowed_origins: Vec::new(),
+            registration_grace: DEFAULT_REGISTRATION_GRACE,
+            registration_expire: None,
+            push_binding: false,
         }
     }
 
@@ -93,6 +105,9 @@ impl NewApp {
             algorithm: self.algorithm.to_string(),
             rotation_period: self.rotation_period,
             allowed_origins: self.allowed_origins.join("\n"),
+            registration_grace: self.registration_grace,
+            registration_expiry: self.registration_expire,
+            push_binding: self.push_binding,
             flush_count: 0,
             key_changes: 0,
             last_key_rotate: None,
@@ -132,6 +147,9 @@ impl AppChanges {
             session_expire => session_expiry,
             max_sessions_per_subject => max_sessions_per_subject,
             rotation_period => rotation_period,
+            registration_grace => registration_grace,
+            registration_expire => registration_expiry,
+            push_binding => push_binding,
         }
         let mut violations = Vec::new();
         if self.key_type.is_some() || self.algorithm.is_some() {
@@ -205,6 +223,12 @@ fn check(row: &app::Model, mut violations: Vec<Violation>) -> Result<()> {
         "must be 1 to 10000",
     );
     rule(life(row.rotation_period), "rotation_period", LIFE);
+    rule(wait(row.registration_grace), "registration_grace", WAIT);
+    rule(
+        row.registration_expiry.is_none_or(life),
+        "registration_expire",
+        LIFE,
+    );
     if violations.is_empty() {
         Ok(())
     } else {

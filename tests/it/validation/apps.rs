@@ -36,6 +36,7 @@ async fn policies_have_limits() {
         "name": ["", " ", "é".repeat(101), 5, "a\0b", "a\nb"], "description": ["é".repeat(1001), 5, "\0"],
         "issuer": ["", "é".repeat(256), 5, "a\nb"], "max_sessions_per_subject": [0, -1, 10_001, 1.5, "1"],
         "token_expire": life, "refresh_expire": life, "session_expire": life, "rotation_period": life,
+        "registration_expire": life, "registration_grace": wait, "push_binding": [0, "true"],
         "token_notbefore": wait, "refresh_notbefore": wait, "refresh_grace": wait,
         "tokenExpire": [60], "issued_after": [0], "allowed_origins": ["https://a.example", {}],
     });
@@ -44,6 +45,7 @@ async fn policies_have_limits() {
         "issuer": ["a", "é".repeat(255), "https://a.example", null], "max_sessions_per_subject": [1, 10_000, null],
         "token_expire": [60, 31_536_000], "refresh_expire": [60, 31_536_000],
         "session_expire": [60, 31_536_000, null], "rotation_period": [60, 31_536_000],
+        "registration_expire": [60, 31_536_000, null], "registration_grace": [0, 31_536_000], "push_binding": [true, false],
         "token_notbefore": [0, 59], "refresh_notbefore": [0, 59], "refresh_grace": [0, 31_536_000],
     });
     for door in [create, update] {
@@ -161,7 +163,7 @@ async fn an_app_is_changed() {
         "refresh_expiry": 7200, "refresh_notbefore": 0, "key_type": "ECDSA", "algo": "ES256",
         "rotation_period": 86400, "add_time": START_MILLIS / 1000, "update_time": 0, "last_key_rotate": 0,
         "issuer": "app_2", "refresh_grace": 0, "session_expire": null, "max_sessions_per_subject": null,
-        "allowed_origins": [],
+        "allowed_origins": [], "registration_grace": 86400, "registration_expire": null, "push_binding": false,
     });
     let steps = json!([
         [{}, {}],
@@ -174,6 +176,8 @@ async fn an_app_is_changed() {
             {"refresh_expiry": 90, "refresh_notbefore": 5, "token_notbefore": 6, "rotation_period": 70}],
         [{"issuer": null, "session_expire": null, "max_sessions_per_subject": null, "allowed_origins": []},
             {"issuer": "b", "session_expire": null, "max_sessions_per_subject": null, "allowed_origins": []}],
+        [{"registration_grace": 0, "registration_expire": 60, "push_binding": true},
+            {"registration_grace": 0, "registration_expire": 60, "push_binding": true}],
     ]);
     assert_eq!(app.backend().get(&show).await.body, json!({"app": shown}));
     for step in steps.as_array().unwrap() {
@@ -191,11 +195,11 @@ async fn an_app_is_changed() {
         shown["update_time"] = answer.body["app"]["update_time"].clone();
         assert_eq!(answer.body, json!({"app": shown}));
     }
-    assert_eq!(shown["update_time"], START_MILLIS / 1000 + 30);
+    assert_eq!(shown["update_time"], START_MILLIS / 1000 + 35);
     let (_, claims) = crate::support::decode(&app.sign().await.auth_token());
     assert_eq!(
         (&claims["iss"], &claims["exp"]),
-        (&json!("b"), &json!(START_MILLIS / 1000 + 90))
+        (&json!("b"), &json!(START_MILLIS / 1000 + 95))
     );
 }
 
