@@ -78,7 +78,10 @@ pub struct CreateKeyRequest {
     #[oai(validator(min_length = 1, max_length = 100))]
     pub name: String,
     /// Seconds until it ends by itself.
-    #[oai(validator(minimum(value = "60"), maximum(value = "315360000")))]
+    #[oai(
+        nullable,
+        validator(minimum(value = "60"), maximum(value = "315360000"))
+    )]
     pub expires_in: Option<i64>,
 }
 
@@ -97,6 +100,7 @@ pub struct CreateKeyResponse {
 pub struct KeysResponse {
     pub keys: Vec<AppKeyObject>,
     /// Where the next page begins; null on the last.
+    #[oai(nullable)]
     pub next_cursor: Option<Id<AppKeyId>>,
 }
 
@@ -108,9 +112,12 @@ pub struct AppKeyObject {
     /// Empty for the app's main keys.
     pub name: String,
     pub created_at: String,
+    #[oai(nullable)]
     pub expires_at: Option<String>,
     /// To the minute.
+    #[oai(nullable)]
     pub last_used_at: Option<String>,
+    #[oai(nullable)]
     pub revoked_at: Option<String>,
 }
 

@@ -37,16 +37,19 @@ pub struct CreateRequest {
     #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
     pub rotation_period: i64,
     /// `iss` of the tokens; the app's name, unless set.
-    #[oai(validator(min_length = 1, max_length = 255))]
+    #[oai(nullable, validator(min_length = 1, max_length = 255))]
     pub issuer: Option<String>,
     /// For how long the immediate parent of a refresh token is answered again; 0 is strictly single use.
     #[oai(default, validator(minimum(value = "0"), maximum(value = "31536000")))]
     pub refresh_grace: i64,
     /// Absolute life of a session, however often it is renewed.
-    #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
+    #[oai(
+        nullable,
+        validator(minimum(value = "60"), maximum(value = "31536000"))
+    )]
     pub session_expire: Option<i64>,
     /// Past it, the oldest session of a subject ends when a new one begins.
-    #[oai(validator(minimum(value = "1"), maximum(value = "10000")))]
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "10000")))]
     pub max_sessions_per_subject: Option<i64>,
     /// Origins of web pages that may use publishable keys, such as `https://app.example.com`.
     #[oai(default, validator(max_items = 100))]
@@ -58,7 +61,10 @@ pub struct CreateRequest {
     )]
     pub registration_grace: i64,
     /// As `registration_grace`.
-    #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
+    #[oai(
+        nullable,
+        validator(minimum(value = "60"), maximum(value = "31536000"))
+    )]
     pub registration_expire: Option<i64>,
     /// As `registration_grace`.
     #[oai(default)]
@@ -70,37 +76,55 @@ pub struct CreateRequest {
 #[derive(Debug, Object)]
 #[oai(example)]
 pub struct UpdateRequest {
-    #[oai(validator(min_length = 1, max_length = 100))]
+    #[oai(nullable, validator(min_length = 1, max_length = 100))]
     pub name: Option<String>,
-    #[oai(validator(max_length = 1000))]
+    #[oai(nullable, validator(max_length = 1000))]
     pub description: Option<String>,
-    #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
+    #[oai(
+        nullable,
+        validator(minimum(value = "60"), maximum(value = "31536000"))
+    )]
     pub token_expire: Option<i64>,
-    #[oai(validator(minimum(value = "0"), maximum(value = "31536000")))]
+    #[oai(nullable, validator(minimum(value = "0"), maximum(value = "31536000")))]
     pub token_notbefore: Option<i64>,
-    #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
+    #[oai(
+        nullable,
+        validator(minimum(value = "60"), maximum(value = "31536000"))
+    )]
     pub refresh_expire: Option<i64>,
-    #[oai(validator(minimum(value = "0"), maximum(value = "31536000")))]
+    #[oai(nullable, validator(minimum(value = "0"), maximum(value = "31536000")))]
     pub refresh_notbefore: Option<i64>,
     /// With `algo`: what the next signing key that is made will be. Those that there are do not change.
+    #[oai(nullable)]
     pub key_type: Option<KeyTypeName>,
+    #[oai(nullable)]
     pub algo: Option<AlgorithmName>,
-    #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
+    #[oai(
+        nullable,
+        validator(minimum(value = "60"), maximum(value = "31536000"))
+    )]
     pub rotation_period: Option<i64>,
-    #[oai(validator(min_length = 1, max_length = 255))]
+    #[oai(nullable, validator(min_length = 1, max_length = 255))]
     pub issuer: MaybeUndefined<String>,
-    #[oai(validator(minimum(value = "0"), maximum(value = "31536000")))]
+    #[oai(nullable, validator(minimum(value = "0"), maximum(value = "31536000")))]
     pub refresh_grace: Option<i64>,
-    #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
+    #[oai(
+        nullable,
+        validator(minimum(value = "60"), maximum(value = "31536000"))
+    )]
     pub session_expire: MaybeUndefined<i64>,
-    #[oai(validator(minimum(value = "1"), maximum(value = "10000")))]
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "10000")))]
     pub max_sessions_per_subject: MaybeUndefined<i64>,
-    #[oai(validator(max_items = 100))]
+    #[oai(nullable, validator(max_items = 100))]
     pub allowed_origins: Option<Vec<String>>,
-    #[oai(validator(minimum(value = "0"), maximum(value = "31536000")))]
+    #[oai(nullable, validator(minimum(value = "0"), maximum(value = "31536000")))]
     pub registration_grace: Option<i64>,
-    #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
+    #[oai(
+        nullable,
+        validator(minimum(value = "60"), maximum(value = "31536000"))
+    )]
     pub registration_expire: MaybeUndefined<i64>,
+    #[oai(nullable)]
     pub push_binding: Option<bool>,
 }
 
@@ -157,6 +181,7 @@ pub struct CreateResponse {
 pub struct ListResponse {
     pub apps: Vec<AppObject>,
     /// Where the next page begins; null on the last.
+    #[oai(nullable)]
     pub next_cursor: Option<Id<AppId>>,
 }
 
@@ -187,10 +212,13 @@ pub struct AppObject {
     pub last_key_rotate: i64,
     pub issuer: String,
     pub refresh_grace: i64,
+    #[oai(nullable)]
     pub session_expire: Option<i64>,
+    #[oai(nullable)]
     pub max_sessions_per_subject: Option<i64>,
     pub allowed_origins: Vec<String>,
     pub registration_grace: i64,
+    #[oai(nullable)]
     pub registration_expire: Option<i64>,
     pub push_binding: bool,
 }

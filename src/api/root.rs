@@ -55,6 +55,7 @@ pub struct RotateRootResponse {
 pub struct AuditResponse {
     pub events: Vec<AuditEventObject>,
     /// Where the next page begins; null on the last.
+    #[oai(nullable)]
     pub next_cursor: Option<Id<AuditEventId>>,
 }
 
@@ -65,14 +66,18 @@ pub struct AuditEventObject {
     /// RFC 3339.
     pub at: String,
     /// The app that it concerns; null for the server as a whole.
+    #[oai(nullable)]
     pub app_id: Option<Id<AppId>>,
     /// The id of the key that was presented; or `cli`, `job`, `anonymous`.
     pub actor: String,
     /// Such as `app.create`.
     pub action: String,
     /// The id of what it was done to.
+    #[oai(nullable)]
     pub target: Option<String>,
+    #[oai(nullable)]
     pub request_id: Option<String>,
+    #[oai(nullable)]
     pub ip: Option<String>,
 }
 
@@ -91,12 +96,16 @@ pub struct StatsResponse {
 pub struct JobObject {
     pub name: String,
     /// RFC 3339.
+    #[oai(nullable)]
     pub last_run_at: Option<String>,
     /// What the last run that succeeded did.
+    #[oai(nullable)]
     pub last_rows: Option<i64>,
     /// Why the last run failed; null when it succeeded.
+    #[oai(nullable)]
     pub last_error: Option<String>,
     /// The process that runs it at this moment.
+    #[oai(nullable)]
     pub held_by: Option<String>,
 }
 

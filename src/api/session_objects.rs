@@ -25,8 +25,10 @@ pub struct SignRequest {
     #[oai(validator(max_length = 1024))]
     pub useragent: String,
     /// Any object; it becomes the claim `personal`.
+    #[oai(nullable)]
     pub personal: Option<JsonObject>,
     /// The user's device.
+    #[oai(nullable)]
     pub device_id: Option<Id<DeviceId>>,
     /// Further claims of the auth token.
     #[oai(flatten)]
@@ -41,9 +43,10 @@ pub struct RenewRequest {
     pub refresh_token: String,
     /// Where the user is. Required with a secret key; with a publishable key the address of the connection
     /// is taken.
+    #[oai(nullable)]
     pub ip: Option<IpAddr>,
     /// Required with a secret key; with a publishable key the `User-Agent` of the request is taken.
-    #[oai(validator(max_length = 1024))]
+    #[oai(nullable, validator(max_length = 1024))]
     pub useragent: Option<String>,
 }
 
@@ -102,12 +105,15 @@ pub enum TokenKind {
 #[oai(example)]
 pub struct LogoutRequest {
     /// An auth or refresh token of the session, expired or not.
+    #[oai(nullable)]
     pub token: Option<String>,
+    #[oai(nullable)]
     pub session_id: Option<Id<SessionId>>,
     /// All sessions of this subject.
-    #[oai(validator(min_length = 1, max_length = 255))]
+    #[oai(nullable, validator(min_length = 1, max_length = 255))]
     pub sub: Option<String>,
     /// With `sub`: but for this one.
+    #[oai(nullable)]
     pub except_session_id: Option<Id<SessionId>>,
 }
 
@@ -128,6 +134,7 @@ pub struct GetSessionRequest {
     #[oai(validator(min_length = 1, max_length = 255))]
     pub sub: String,
     /// `next_cursor` of the page before.
+    #[oai(nullable)]
     pub cursor: Option<Id<SessionId>>,
     /// Sessions on a page.
     #[oai(
@@ -143,6 +150,7 @@ pub struct GetSessionRequest {
 pub struct GetSessionResponse {
     pub sessions: Vec<SessionObject>,
     /// Where the next page begins; null on the last.
+    #[oai(nullable)]
     pub next_cursor: Option<Id<SessionId>>,
 }
 
@@ -163,8 +171,10 @@ pub struct SessionObject {
     /// RFC 3339.
     pub created_at: String,
     /// RFC 3339; null before the first renewal.
+    #[oai(nullable)]
     pub renewed_at: Option<String>,
     pub renewals: i64,
+    #[oai(nullable)]
     pub device_id: Option<Id<DeviceId>>,
 }
 
@@ -173,6 +183,7 @@ pub struct SessionObject {
 #[oai(example)]
 pub struct AmendRequest {
     /// Takes the place of the claim `personal`; `null` removes it.
+    #[oai(nullable)]
     pub personal: MaybeUndefined<JsonObject>,
     /// Further claims; `null` removes one.
     #[oai(flatten)]

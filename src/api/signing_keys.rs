@@ -68,6 +68,7 @@ pub struct RotatePkiResponse {
 pub struct SigningKeysResponse {
     pub signing_keys: Vec<SigningKeyObject>,
     /// Always null: an app has few.
+    #[oai(nullable)]
     pub next_cursor: Option<String>,
 }
 
@@ -81,9 +82,12 @@ pub struct SigningKeyObject {
     /// When it began or will begin to sign.
     pub activates_at: String,
     /// When it ceased or will cease to sign, if that is known.
+    #[oai(nullable)]
     pub retires_at: Option<String>,
+    #[oai(nullable)]
     pub revoked_at: Option<String>,
     /// When it is removed.
+    #[oai(nullable)]
     pub gone_at: Option<String>,
 }
 

@@ -78,6 +78,25 @@ fn every_body_has_an_example_and_every_error_is_a_problem() {
     assert_eq!(count, 36);
 }
 
+/// A client that is generated from the document takes a null where one may come.
+#[test]
+fn what_may_be_null_says_so() {
+    let document = document();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let mut count = 0;
+    for (name, schema) in schemas {
+        let members = schema["properties"].as_object().into_iter().flatten();
+        for (member, property) in members {
+            let shown = schema["example"].get(member);
+            if shown.is_some_and(Value::is_null) {
+                assert_eq!(property["nullable"], true, "{name}.{member}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 10);
+}
+
 /// What may be done without a key stands here by name.
 #[test]
 fn every_other_operation_needs_a_key() {
