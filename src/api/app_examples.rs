@@ -4,9 +4,10 @@ use entity::{AppId, SigningKeyId};
 use poem_openapi::types::{Example, MaybeUndefined};
 
 use crate::api::{
+    algorithm_names::{AlgorithmName, KeyTypeName},
     app_objects::{
-        AlgorithmName, AppInfoResponse, AppObject, CreateRequest, CreateResponse, KeyTypeName,
-        ListResponse, PubKeysResponse, PublicKeyObject, UpdateRequest,
+        AppInfoResponse, AppObject, CreateRequest, CreateResponse, ListResponse, PubKeysResponse,
+        PublicKeyObject, UpdateRequest,
     },
     types::Id,
 };

@@ -2,10 +2,13 @@
 
 use entity::{AppId, SigningKeyId, Timestamp, app, time::Span};
 use keys::{Algorithm, KeyType};
-use poem_openapi::{Enum, Object, types::MaybeUndefined};
+use poem_openapi::{Object, types::MaybeUndefined};
 
 use crate::{
-    api::types::Id,
+    api::{
+        algorithm_names::{AlgorithmName, KeyTypeName},
+        types::Id,
+    },
     apps::{AppChanges, Created, DEFAULT_REGISTRATION_GRACE, LoadedApp, NewApp},
     sessions::Listing,
 };
@@ -130,34 +133,6 @@ pub struct UpdateRequest {
 
 const fn default_registration_grace() -> i64 {
     DEFAULT_REGISTRATION_GRACE
-}
-
-/// The family of a signing key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
-pub enum KeyTypeName {
-    #[oai(rename = "ECDSA")]
-    Ecdsa,
-    #[oai(rename = "RSA")]
-    Rsa,
-    #[oai(rename = "EdDSA")]
-    EdDsa,
-}
-
-/// A signature algorithm (RFC 7518).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
-#[oai(rename_all = "UPPERCASE")]
-pub enum AlgorithmName {
-    Es256,
-    Es384,
-    Es512,
-    Rs256,
-    Rs384,
-    Rs512,
-    Ps256,
-    Ps384,
-    Ps512,
-    #[oai(rename = "EdDSA")]
-    EdDsa,
 }
 
 /// An app that was made. Its keys are shown this once.
@@ -299,33 +274,6 @@ fn change<T>(value: MaybeUndefined<T>) -> Option<Option<T>> {
         MaybeUndefined::Undefined => None,
         MaybeUndefined::Null => Some(None),
         MaybeUndefined::Value(value) => Some(Some(value)),
-    }
-}
-
-impl From<KeyTypeName> for KeyType {
-    fn from(name: KeyTypeName) -> Self {
-        match name {
-            KeyTypeName::Ecdsa => Self::Ecdsa,
-            KeyTypeName::Rsa => Self::Rsa,
-            KeyTypeName::EdDsa => Self::EdDsa,
-        }
-    }
-}
-
-impl From<AlgorithmName> for Algorithm {
-    fn from(name: AlgorithmName) -> Self {
-        match name {
-            AlgorithmName::Es256 => Self::Es256,
-            AlgorithmName::Es384 => Self::Es384,
-            AlgorithmName::Es512 => Self::Es512,
-            AlgorithmName::Rs256 => Self::Rs256,
-            AlgorithmName::Rs384 => Self::Rs384,
-            AlgorithmName::Rs512 => Self::Rs512,
-            AlgorithmName::Ps256 => Self::Ps256,
-            AlgorithmName::Ps384 => Self::Ps384,
-            AlgorithmName::Ps512 => Self::Ps512,
-            AlgorithmName::EdDsa => Self::EdDsa,
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The HTTP contract: the route tree, and what surrounds it.
 
+mod algorithm_names;
 mod app_examples;
 pub mod app_keys;
 pub mod app_objects;

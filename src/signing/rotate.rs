@@ -10,7 +10,9 @@ use crate::{
     error::{Error, Result},
     signing::{
         NewKey, dates, generate,
-        schedule::{KeyDates, RotationPolicy, State, Step, active, next_step, place, states},
+        schedule::{
+            KeyDates, RotationPolicy, State, Step, active, hurry, next_step, place, states,
+        },
     },
 };
 
@@ -177,9 +179,10 @@ pub async fn rotate(app: &App, actor: &Actor, id: AppId) -> Result<(SigningKeyId
         .position(|state| *state == State::Published);
     let (next, new) = match place {
         Some(index) => {
+            let soonest = (change.keys[index].created_at + lead).max(change.now);
+            let at = hurry(&change.dates(), index, soonest);
             let row = &mut change.keys[index];
-            let soonest = (row.created_at + lead).max(change.now);
-            row.activates_at = row.activates_at.min(soonest);
+            row.activates_at = at;
             ((row.id, row.activates_at), None)
         }
         None => {
@@ -246,10 +249,10 @@ pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: SigningKeyId) -> R
     if let Some(new) = new {
         change.insert(&transaction, new).await?;
     } else if needs_next && let Some(next) = next {
-        let mut row = change.keys.remove(next);
-        row.activates_at = place(&change.dates(), change.now);
-        signing_key::activate_at(&transaction, row.id, row.activates_at).await?;
-        change.keys.push(row);
+        let at = hurry(&change.dates(), next, change.now);
+        let row = &mut change.keys[next];
+        row.activates_at = at;
+        signing_key::activate_at(&transaction, row.id, at).await?;
         change.sort();
     }
     change.commit(transaction, actor).await

@@ -151,6 +151,12 @@ pub fn place<'a>(keys: impl IntoIterator<Item = &'a KeyDates>, wanted: Timestamp
     last.map_or(wanted, |last| wanted.max(last + Span::MILLISECOND))
 }
 
+/// When the key at `index` signs that is to sign at `wanted` already: after those before it, and no later than it would
+/// anyway.
+pub fn hurry(keys: &[KeyDates], index: usize, wanted: Timestamp) -> Timestamp {
+    place(&keys[..index], wanted).min(keys[index].activates_at)
+}
+
 /// What is to be done at `now`, that no token of an honest client ever fails to verify.
 pub fn next_step(keys: &[KeyDates], policy: RotationPolicy, now: Timestamp) -> Step {
     let Some(active) = active(keys, now) else {

@@ -182,10 +182,10 @@ impl World {
             self.publish(self.now());
             return;
         };
-        let (id, mut dates) = self.keys.remove(next);
-        dates.activates_at = place(&self.dates(), self.now());
-        self.unannounced.insert(id, self.elapsed);
-        self.keys.push((id, dates));
+        let at = hurry(&self.dates(), next, self.now());
+        let (id, dates) = &mut self.keys[next];
+        dates.activates_at = at;
+        self.unannounced.insert(*id, self.elapsed);
         self.keys
             .sort_by_key(|(id, dates)| (dates.activates_at, *id));
     }
