@@ -7,7 +7,7 @@ mod write_path;
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr};
+use sea_orm::{ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use engine::is_unreachable;
@@ -71,11 +71,14 @@ impl Store {
         engine::begin(&self.writer).await
     }
 
-    /// Whether the store answers.
+    /// Whether the store answers, and renewals are taken.
     ///
     /// # Errors
-    /// When it does not.
+    /// When either is not so.
     pub async fn ping(&self) -> Result<(), DbErr> {
+        if !self.renewals.is_open() {
+            return Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed));
+        }
         // Not a mere ping of the connection: the file may be gone from under it.
         self.reader
             .query_one_raw(sea_orm::Statement::from_string(

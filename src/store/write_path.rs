@@ -46,6 +46,11 @@ impl WritePath {
         Self(sender)
     }
 
+    /// Whether renewals are taken: not when the server stops, nor when the task that decides has failed.
+    pub fn is_open(&self) -> bool {
+        !self.0.is_closed()
+    }
+
     /// Decides one renewal, together with those that wait beside it. When this answers, the decision is
     /// durable; it is made even if the caller goes away.
     ///
