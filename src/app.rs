@@ -149,9 +149,3 @@ async fn master_keys(
         None => Ok(MasterKeys::make(data_dir, rng)?),
     }
 }
-
-impl From<StartError> for Error {
-    fn from(error: StartError) -> Self {
-        Self::internal(error)
-    }
-}

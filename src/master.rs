@@ -261,8 +261,8 @@ pub async fn rekey(app: &App, actor: &Actor) -> Result<u64> {
         after = Some(last);
     }
     if let Source::Files(folder) = &app.master.source {
-        let path = folder.join(PREVIOUS_FILE);
-        fs::remove_file(&path).map_err(|source| Error::internal(fault(&path, source)))?;
+        // Another that does the same may have been the first to finish.
+        remove(&folder.join(PREVIOUS_FILE)).map_err(Error::internal)?;
         app.master.reload()?;
     }
     Ok(resealed)
@@ -282,14 +282,12 @@ fn begin(folder: &Path, rng: &Rng) -> Result<(), MasterKeyFault> {
         None => write_new(&previous, &loaded.current)?,
     }
     let next = folder.join("master.key.next");
-    match fs::remove_file(&next) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            return Err(fault(&next, source));
-        }
-        _ => {}
-    }
+    remove(&next)?;
     write_new(&next, &generate(&next, rng)?)?;
-    fs::rename(&next, &path).map_err(|source| fault(&path, source))
+    // Nothing is sealed by the new key before a power cut can no longer bring the old one back.
+    fs::rename(&next, &path)
+        .and_then(|()| fs::File::open(folder)?.sync_all())
+        .map_err(|source| fault(&path, source))
 }
 
 fn read(folder: &Path) -> Result<Option<Loaded>, MasterKeyFault> {
@@ -340,6 +338,14 @@ fn write_new(path: &Path, key: &MasterKey) -> Result<(), MasterKeyFault> {
             .map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
     };
     write().map_err(|source| fault(path, source))
+}
+
+/// Removes a file, if there is one.
+fn remove(path: &Path) -> Result<(), MasterKeyFault> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(fault(path, source)),
+        _ => Ok(()),
+    }
 }
 
 fn fault(path: &Path, source: io::Error) -> MasterKeyFault {
