@@ -22,6 +22,8 @@ pub struct Model {
     /// Written at most once a minute.
     pub last_used_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
+    /// When its holder replaced it by another, which it may do once.
+    pub replaced_at: Option<Timestamp>,
     /// A UUID that stays with the application that holds the key, over all its keys.
     pub registration_id: Option<String>,
 }
@@ -147,21 +149,29 @@ pub async fn end_root_at(db: &impl ConnectionTrait, end: Timestamp) -> Result<()
     Ok(())
 }
 
-/// Lets one key of the app end at `end`. `false` when it is not live at `now`, or ends sooner anyway.
+/// Notes that one key of the app is replaced, and lets it end at `end`, or at its own end where that is sooner.
+/// `false` when it is not live at `now`, or is replaced already.
 ///
 /// # Errors
 /// Those of the store.
-pub async fn end_one_at(
+pub async fn replace(
     db: &impl ConnectionTrait,
-    app_id: AppId,
-    id: AppKeyId,
+    key: &Model,
     now: Timestamp,
     end: Timestamp,
 ) -> Result<bool, DbErr> {
     let live = Column::ExpiresAt.is_null().or(Column::ExpiresAt.gt(now));
-    let update = end_update(end)
-        .filter(Column::AppId.eq(app_id))
-        .filter(Column::Id.eq(id))
+    let update = Entity::update_many()
+        .set(ActiveModel {
+            expires_at: Set(Some(
+                key.expires_at.map_or(end, |own| std::cmp::min(own, end)),
+            )),
+            replaced_at: Set(Some(now)),
+            ..Default::default()
+        })
+        .filter(Column::Id.eq(key.id))
+        .filter(Column::RevokedAt.is_null())
+        .filter(Column::ReplacedAt.is_null())
         .filter(live);
     Ok(update.exec(db).await?.rows_affected == 1)
 }

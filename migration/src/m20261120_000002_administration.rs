@@ -23,6 +23,7 @@ enum AppKey {
     Table,
     LastUsedAt,
     RevokedAt,
+    ReplacedAt,
     RegistrationId,
 }
 
@@ -129,6 +130,7 @@ impl MigrationTrait for Migration {
 
         add(manager, AppKey::Table, count(AppKey::LastUsedAt)).await?;
         add(manager, AppKey::Table, count(AppKey::RevokedAt)).await?;
+        add(manager, AppKey::Table, count(AppKey::ReplacedAt)).await?;
         let registration = ColumnDef::new(AppKey::RegistrationId)
             .char_len(36)
             .to_owned();
@@ -221,6 +223,7 @@ impl MigrationTrait for Migration {
         remove(manager, AppKey::Table, AppKey::LastUsedAt).await?;
         remove(manager, AppKey::Table, AppKey::RevokedAt).await?;
         remove(manager, AppKey::Table, AppKey::RegistrationId).await?;
+        remove(manager, AppKey::Table, AppKey::ReplacedAt).await?;
         remove(manager, SigningKey::Table, SigningKey::ActivatesAt).await?;
         remove(manager, SigningKey::Table, SigningKey::TokenLife).await
     }

@@ -8,7 +8,7 @@ use std::{
 use entity::{
     AppId, AppKeyId, PlainSecret, SecretKind, Timestamp, app, app_key, setting, time::Span,
 };
-use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, DatabaseTransaction, IntoActiveModel};
 
 use crate::{
     app::App,
@@ -89,6 +89,7 @@ impl NewAppKey {
             expires_at: self.expires_in.map(|seconds| now + Span::seconds(seconds)),
             last_used_at: None,
             revoked_at: None,
+            replaced_at: None,
             registration_id: self.registration_id,
         };
         Ok(MadeKey { secret, row })
@@ -104,14 +105,7 @@ pub async fn create(app: &App, actor: &Actor, id: AppId, new: NewAppKey) -> Resu
     let made = new.draw(app, id, now)?;
     let transaction = app.store.begin().await?;
     require(&transaction, id).await?;
-    made.row
-        .clone()
-        .into_active_model()
-        .insert(&transaction)
-        .await?;
-    let event = Event::of(Action::AppKeyCreate, id, made.row.id);
-    finish(app, transaction, now, actor, event).await?;
-    Ok(made)
+    hand_out(app, transaction, now, actor, id, made, Action::AppKeyCreate).await
 }
 
 /// Replaces the app's main key of this kind by a new one. The old one works for `overlap` seconds more.
@@ -131,20 +125,14 @@ pub async fn rotate(
     let transaction = app.store.begin().await?;
     require(&transaction, id).await?;
     app_key::end_main_at(&transaction, id, kind.into(), end).await?;
-    made.row
-        .clone()
-        .into_active_model()
-        .insert(&transaction)
-        .await?;
-    let event = Event::of(Action::AppKeyRotate, id, made.row.id);
-    finish(app, transaction, now, actor, event).await?;
-    Ok(made)
+    hand_out(app, transaction, now, actor, id, made, Action::AppKeyRotate).await
 }
 
-/// Replaces one key by a new one of the same kind, name and holder. The old one works for `overlap` seconds more.
+/// Replaces one key by a new one of the same kind, name and holder, once. The old one works for `overlap` seconds
+/// more, if it does not end before.
 ///
 /// # Errors
-/// When there is no such live key, or the overlap is too long; those of the store.
+/// When the key is not live, or is replaced already, or the overlap is too long; those of the store.
 pub async fn replace(
     app: &App,
     actor: &Actor,
@@ -165,17 +153,10 @@ pub async fn replace(
     let made = new.draw(app, id, now)?;
     let transaction = app.store.begin().await?;
     // The guard: of two that replace one key at once, one wins.
-    if !app_key::end_one_at(&transaction, id, old.id, now, end).await? {
+    if !app_key::replace(&transaction, old, now, end).await? {
         return Err(Error::InvalidKey);
     }
-    made.row
-        .clone()
-        .into_active_model()
-        .insert(&transaction)
-        .await?;
-    let event = Event::of(Action::AppKeyRotate, id, made.row.id);
-    finish(app, transaction, now, actor, event).await?;
-    Ok(made)
+    hand_out(app, transaction, now, actor, id, made, Action::AppKeyRotate).await
 }
 
 /// Ends a key of the app at once.
@@ -225,9 +206,26 @@ async fn require(db: &impl ConnectionTrait, id: AppId) -> Result<()> {
     found.map(|_| ()).ok_or(Error::NotFound("app"))
 }
 
+/// Stores the key, and gives it to who asked for it.
+async fn hand_out(
+    app: &App,
+    transaction: DatabaseTransaction,
+    now: Timestamp,
+    actor: &Actor,
+    app_id: AppId,
+    made: MadeKey,
+    action: Action,
+) -> Result<MadeKey> {
+    let row = made.row.clone().into_active_model();
+    row.insert(&transaction).await?;
+    let event = Event::of(action, app_id, made.row.id);
+    finish(app, transaction, now, actor, event).await?;
+    Ok(made)
+}
+
 async fn finish(
     app: &App,
-    transaction: sea_orm::DatabaseTransaction,
+    transaction: DatabaseTransaction,
     now: Timestamp,
     actor: &Actor,
     event: Event,

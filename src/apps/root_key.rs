@@ -102,6 +102,7 @@ async fn insert(
         expires_at: None,
         last_used_at: None,
         revoked_at: None,
+        replaced_at: None,
         registration_id: None,
     };
     row.into_active_model().insert(db).await?;

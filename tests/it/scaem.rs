@@ -71,8 +71,35 @@ async fn an_application_replaces_its_token() {
         client.post(&app.path("sign"), new_session()).await.status
     };
     assert_eq!((sign(&second).await, sign(&fourth).await), (200, 200));
+    // Who was replaced works until then, and replaces nothing more.
+    for overlap in [0, 60, 120] {
+        let again = json!({"project_code": app.id, "overlap": overlap});
+        third
+            .patch(UPDATE, again)
+            .await
+            .assert_problem(403, "invalid_key");
+    }
     server.advance(31_536_000);
     assert_eq!(sign(&fourth).await, 403, "a year is over");
+}
+
+/// An overlap that reaches past the token's own end does not prolong it, and does not keep it from being replaced.
+#[tokio::test]
+async fn a_token_is_replaced_until_its_own_end() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let body = json!({"project_code": app.id});
+    let registered = server.root().post(REGISTER, body).await;
+    let token = registered.text("registration_token");
+    let holder = server.anon().with_key(&token);
+    server.advance(31_536_000 - 30);
+    let update = json!({"project_code": app.id, "overlap": 60});
+    let updated = holder.patch(UPDATE, update).await;
+    assert_eq!(updated.status, 200, "{}", updated.raw);
+    let sign = async || holder.post(&app.path("sign"), new_session()).await.status;
+    assert_eq!(sign().await, 200);
+    server.advance(31);
+    assert_eq!(sign().await, 403);
 }
 
 /// Of many that replace one token at once, one wins.
