@@ -3,6 +3,7 @@
 use sea_orm_migration::prelude::{MigrationTrait, async_trait};
 pub use sea_orm_migration::prelude::{MigratorTrait, SchemaManager};
 
+mod dialect;
 mod m20261120_000001_sessions;
 mod m20261120_000002_administration;
 

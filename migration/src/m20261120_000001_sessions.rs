@@ -4,6 +4,8 @@ use sea_orm_migration::prelude::{
 };
 use sea_orm_migration::sea_orm;
 
+use crate::dialect::{Dialect, count};
+
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
@@ -86,22 +88,15 @@ enum Setting {
     Value,
 }
 
-fn id(name: impl IntoIden) -> ColumnDef {
-    ColumnDef::new(name).char_len(26).to_owned()
-}
-
-fn count(name: impl IntoIden) -> ColumnDef {
-    ColumnDef::new(name).big_integer().to_owned()
-}
-
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let dialect = Dialect::of(manager).await?;
         manager
             .create_table(
-                Table::create()
+                dialect
                     .table(App::Table)
-                    .col(id(App::Id).not_null().primary_key())
+                    .col(dialect.id(App::Id).not_null().primary_key())
                     .col(ColumnDef::new(App::Name).string_len(100).not_null())
                     .col(ColumnDef::new(App::Description).string_len(1000).not_null())
                     .col(ColumnDef::new(App::Issuer).string_len(255))
@@ -124,10 +119,10 @@ impl MigrationTrait for Migration {
             .await?;
         manager
             .create_table(
-                Table::create()
+                dialect
                     .table(AppKey::Table)
-                    .col(id(AppKey::Id).not_null().primary_key())
-                    .col(id(AppKey::AppId))
+                    .col(dialect.id(AppKey::Id).not_null().primary_key())
+                    .col(dialect.id(AppKey::AppId))
                     .col(ColumnDef::new(AppKey::Kind).string_len(16).not_null())
                     .col(ColumnDef::new(AppKey::Name).string_len(100).not_null())
                     .col(ColumnDef::new(AppKey::Hash).var_binary(32).not_null())
@@ -154,10 +149,10 @@ impl MigrationTrait for Migration {
             .await?;
         manager
             .create_table(
-                Table::create()
+                dialect
                     .table(SigningKey::Table)
-                    .col(id(SigningKey::Id).not_null().primary_key())
-                    .col(id(SigningKey::AppId).not_null())
+                    .col(dialect.id(SigningKey::Id).not_null().primary_key())
+                    .col(dialect.id(SigningKey::AppId).not_null())
                     .col(
                         ColumnDef::new(SigningKey::Algorithm)
                             .string_len(16)
@@ -188,11 +183,11 @@ impl MigrationTrait for Migration {
         // No foreign key: the sessions of a deleted app are purged in batches, after the app is gone.
         manager
             .create_table(
-                Table::create()
+                dialect
                     .table(Session::Table)
-                    .col(id(Session::Id).not_null().primary_key())
-                    .col(id(Session::AppId).not_null())
-                    .col(ColumnDef::new(Session::Sub).string_len(255).not_null())
+                    .col(dialect.id(Session::Id).not_null().primary_key())
+                    .col(dialect.id(Session::AppId).not_null())
+                    .col(dialect.text(Session::Sub, 255).not_null())
                     .col(ColumnDef::new(Session::Claims).text().not_null())
                     .col(ColumnDef::new(Session::Ip).string_len(45).not_null())
                     .col(
@@ -200,10 +195,10 @@ impl MigrationTrait for Migration {
                             .string_len(1024)
                             .not_null(),
                     )
-                    .col(id(Session::DeviceId))
-                    .col(id(Session::TokenId).not_null())
-                    .col(id(Session::KeyId).not_null())
-                    .col(id(Session::ParentId))
+                    .col(dialect.id(Session::DeviceId))
+                    .col(dialect.id(Session::TokenId).not_null())
+                    .col(dialect.id(Session::KeyId).not_null())
+                    .col(dialect.id(Session::ParentId))
                     .col(count(Session::ParentUntil))
                     .col(count(Session::Generation).not_null())
                     .col(count(Session::FlushCount).not_null())
@@ -239,14 +234,9 @@ impl MigrationTrait for Migration {
             .await?;
         manager
             .create_table(
-                Table::create()
+                dialect
                     .table(Setting::Table)
-                    .col(
-                        ColumnDef::new(Setting::Name)
-                            .string_len(64)
-                            .not_null()
-                            .primary_key(),
-                    )
+                    .col(dialect.text(Setting::Name, 64).not_null().primary_key())
                     .col(count(Setting::Value).not_null())
                     .to_owned(),
             )

@@ -4,6 +4,8 @@ use sea_orm_migration::prelude::{
 };
 use sea_orm_migration::sea_orm;
 
+use crate::dialect::{Dialect, count};
+
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
@@ -64,14 +66,6 @@ const LONGEST_LIFE: i64 = 31_536_000;
 /// A day, in seconds.
 const REGISTRATION_GRACE: i64 = 86_400;
 
-fn id(name: impl IntoIden) -> ColumnDef {
-    ColumnDef::new(name).char_len(26).to_owned()
-}
-
-fn count(name: impl IntoIden) -> ColumnDef {
-    ColumnDef::new(name).big_integer().to_owned()
-}
-
 async fn add(
     manager: &SchemaManager<'_>,
     table: impl IntoIden,
@@ -100,6 +94,7 @@ async fn remove(
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let dialect = Dialect::of(manager).await?;
         let changes = count(App::KeyChanges).not_null().default(0).to_owned();
         add(manager, App::Table, changes).await?;
         add(manager, App::Table, count(App::LastKeyRotate)).await?;
@@ -154,11 +149,11 @@ impl MigrationTrait for Migration {
 
         manager
             .create_table(
-                Table::create()
+                dialect
                     .table(AuditEvent::Table)
-                    .col(id(AuditEvent::Id).not_null().primary_key())
+                    .col(dialect.id(AuditEvent::Id).not_null().primary_key())
                     .col(count(AuditEvent::At).not_null())
-                    .col(id(AuditEvent::AppId))
+                    .col(dialect.id(AuditEvent::AppId))
                     .col(ColumnDef::new(AuditEvent::Actor).string_len(64).not_null())
                     .col(ColumnDef::new(AuditEvent::Action).string_len(64).not_null())
                     .col(ColumnDef::new(AuditEvent::Target).string_len(64))
@@ -182,15 +177,10 @@ impl MigrationTrait for Migration {
         }
         manager
             .create_table(
-                Table::create()
+                dialect
                     .table(Lease::Table)
-                    .col(
-                        ColumnDef::new(Lease::Name)
-                            .string_len(64)
-                            .not_null()
-                            .primary_key(),
-                    )
-                    .col(id(Lease::Holder))
+                    .col(dialect.text(Lease::Name, 64).not_null().primary_key())
+                    .col(dialect.id(Lease::Holder))
                     .col(count(Lease::ExpiresAt).not_null())
                     .col(count(Lease::LastRunAt))
                     .col(count(Lease::LastRows))
