@@ -2,10 +2,11 @@
 
 use std::{path::Path, sync::Arc};
 
-use entity::{AppId, NodeId, PlainSecret, signing_key};
-use migration::{Migrator, MigratorTrait, SchemaManager};
+use entity::{AppId, NodeId, PlainSecret};
+use migration::SchemaManager;
 use sea_orm::DbErr;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     apps::{Directory, LoadedApp, Usage, root_key},
@@ -15,7 +16,8 @@ use crate::{
     error::{Error, Result},
     master::{self, MasterKeyFault, MasterKeys},
     metrics::Metrics,
-    store::{Store, StoreError},
+    sessions::Minted,
+    store::{Store, StoreError, migrate},
 };
 
 /// The server's parts.
@@ -32,8 +34,11 @@ pub struct App {
     pub metrics: Metrics,
     pub refusals: Refusals,
     pub usage: Usage,
+    pub minted: Minted,
     /// Told when there is something to purge.
     pub purge: Notify,
+    /// Cancelled when the server was told to stop: nothing new is to come here.
+    pub stopping: CancellationToken,
 }
 
 /// An app that was opened, and what must be shown this once.
@@ -53,6 +58,8 @@ pub enum StartError {
     Migration(DbErr),
     #[error("cannot read the store: {0}")]
     Database(#[from] DbErr),
+    #[error("cannot use the store: {0}")]
+    Setup(#[from] Error),
     #[error(transparent)]
     MasterKey(#[from] MasterKeyFault),
     #[error(transparent)]
@@ -72,9 +79,10 @@ impl App {
     ) -> Result<Opened, StartError> {
         let store = Store::open(&config, &rng).await?;
         let master = master_keys(&store, &config.data_dir, &mut secrets, &rng).await?;
-        Migrator::up(&store.writer, None)
+        migrate(&store.writer)
             .await
             .map_err(StartError::Migration)?;
+        master::claim(&master, &store).await?;
         let now = clock.now();
         let root_key = root_key::ensure(&store, &rng, now, secrets.root_key).await?;
         let node = rng.with(|rng| NodeId::mint(now, rng));
@@ -88,7 +96,9 @@ impl App {
             metrics: Metrics::default(),
             refusals: Refusals::default(),
             usage: Usage::default(),
+            minted: Minted::default(),
             purge: Notify::new(),
+            stopping: CancellationToken::new(),
             node,
         };
         Ok(Opened { app, root_key })
@@ -100,7 +110,8 @@ impl App {
     /// Those of the store.
     pub async fn load(&self, id: AppId) -> Result<Option<Arc<LoadedApp>>> {
         let now = self.clock.now();
-        self.directory.app(&self.store, &self.master, now, id).await
+        let load = || self.directory.app(&self.store, &self.master, now, id);
+        self.store.retry(load).await
     }
 
     /// The app as it is now, after somebody changed apps or keys.
@@ -108,7 +119,8 @@ impl App {
     /// # Errors
     /// When there is none (any more); those of the store.
     pub async fn reload(&self, id: AppId) -> Result<Arc<LoadedApp>> {
-        self.directory.follow(&self.store).await?;
+        let follow = || self.directory.follow(&self.store);
+        self.store.retry(follow).await?;
         self.load(id).await?.ok_or(Error::InvalidKey)
     }
 
@@ -143,7 +155,7 @@ async fn master_keys(
             Err(MasterKeyFault::Wrong(keys.origin()).into())
         }
         Some(keys) => Ok(keys),
-        None if has_tables && signing_key::any(&store.reader).await?.is_some() => {
+        None if has_tables && master::is_claimed(&store.reader).await? => {
             Err(MasterKeyFault::Missing(data_dir.join("master.key")).into())
         }
         None => Ok(MasterKeys::make(data_dir, rng)?),

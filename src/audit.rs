@@ -240,6 +240,9 @@ pub async fn list(
     filter: audit_event::Filter,
     limit: u64,
 ) -> Result<Listing<audit_event::Model, AuditEventId>> {
-    let rows = audit_event::list(&app.store.reader, filter, limit + 1).await?;
-    Ok(Listing::cut(rows, limit, |event| event.id))
+    let attempt = async || {
+        let rows = audit_event::list(&app.store.reader, filter, limit + 1).await?;
+        Ok(Listing::cut(rows, limit, |event| event.id))
+    };
+    app.store.retry(attempt).await
 }

@@ -1,6 +1,6 @@
 //! The settings: built-in defaults, then a file, then environment and flags.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use entity::{PlainSecret, time::Span};
 use ipnet::IpNet;
@@ -20,13 +20,32 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub database_url: String,
     pub database_timeout_ms: u64,
+    pub database_statement_timeout_ms: u64,
+    #[serde(deserialize_with = "read_connections")]
+    pub database_connections: u32,
+    pub database_tls: DatabaseTls,
+    pub database_ca_file: PathBuf,
     pub log: LogLevel,
     pub log_format: LogFormat,
     #[serde(deserialize_with = "read_networks")]
     pub trusted_proxies: Vec<IpNet>,
+    pub shutdown_delay: u32,
     pub leeway: u32,
     pub jwks_max_age: u32,
     audit_retention_days: u32,
+}
+
+/// How the connection to the database is protected.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum DatabaseTls {
+    /// As `database_url` says.
+    Url,
+    Disable,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
 }
 
 /// The lowest level that is logged.
@@ -109,6 +128,21 @@ impl Config {
         } else {
             self.database_url.clone()
         }
+    }
+
+    /// How long an operation may wait for the store.
+    pub fn database_timeout(&self) -> Duration {
+        Duration::from_millis(self.database_timeout_ms)
+    }
+
+    /// How long the store may work on one statement.
+    pub fn database_statement_timeout(&self) -> Duration {
+        Duration::from_millis(self.database_statement_timeout_ms)
+    }
+
+    /// How long requests are still taken after the server was told to stop.
+    pub fn shutdown_delay(&self) -> Duration {
+        Duration::from_secs(u64::from(self.shutdown_delay))
     }
 
     /// The clock skew that is tolerated at a renewal.
@@ -203,6 +237,15 @@ fn write_listen<S: Serializer>(listen: &Option<SocketAddr>, to: S) -> Result<S::
     match listen {
         Some(address) => to.collect_str(address),
         None => to.serialize_str("off"),
+    }
+}
+
+fn read_connections<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    let count = u32::deserialize(from)?;
+    if (1..=1000).contains(&count) {
+        Ok(count)
+    } else {
+        Err(serde::de::Error::custom("must be 1 to 1000"))
     }
 }
 

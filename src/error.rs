@@ -3,7 +3,7 @@
 use entity::time::Span;
 use sea_orm::DbErr;
 
-use crate::store::is_unreachable;
+use crate::store::{CommitError, Failure, failure};
 
 /// The result of a verb of the domain.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -38,6 +38,12 @@ pub enum Error {
     /// The store cannot be reached, or does not answer in time: nothing was changed.
     #[error("the store is not available")]
     Unavailable(#[source] DbErr),
+    /// The store did not answer when it was asked to commit: it may have done so or not.
+    #[error("the store did not confirm")]
+    Unconfirmed(#[source] DbErr),
+    /// Another process does the work of a job now: nothing was changed.
+    #[error("the lease was lost")]
+    LeaseLost,
     /// A defect of ours, or a damaged store.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -81,6 +87,12 @@ impl Error {
         Self::Unavailable(DbErr::Custom(message.to_owned()))
     }
 
+    /// What was committed cannot be told any more.
+    pub fn unconfirmed() -> Self {
+        let message = "the session was renewed on before it could be read";
+        Self::Unconfirmed(DbErr::Custom(message.to_owned()))
+    }
+
     /// A state that cannot be, told by `message`.
     pub fn internal(message: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(message.into())
@@ -99,10 +111,18 @@ impl Violation {
 
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
-        if is_unreachable(&error) {
-            Self::Unavailable(error)
-        } else {
-            Self::Internal(Box::new(error))
+        match failure(&error) {
+            Failure::Contention | Failure::Outage => Self::Unavailable(error),
+            Failure::Defect => Self::Internal(Box::new(error)),
+        }
+    }
+}
+
+impl From<CommitError> for Error {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Refused(error) => error.into(),
+            CommitError::Unconfirmed(error) => Self::Unconfirmed(error),
         }
     }
 }

@@ -14,11 +14,12 @@ use sea_orm::{ConnectionTrait, DbErr};
 use zeroize::Zeroizing;
 
 use crate::{
-    app::App,
+    app::{App, StartError},
     audit::{Action, Actor, Event, record},
     clock::Rng,
     error::{Error, Result},
     signing::seal_label,
+    store::Store,
 };
 
 const FILE: &str = "master.key";
@@ -205,6 +206,31 @@ pub async fn confirm(db: &impl ConnectionTrait, fingerprint: i64) -> Result<()> 
     }
 }
 
+/// Makes the keys those of the store, unless it has others: of two processes that start at once on a fresh store, each with
+/// a key of its own, one goes on.
+///
+/// # Errors
+/// When the store has others.
+pub async fn claim(keys: &MasterKeys, store: &Store) -> Result<(), StartError> {
+    let own = keys.get();
+    let claim =
+        async || Ok(setting::claim_master_key(&store.writer, own.current.fingerprint()).await?);
+    let claimed = store.retry(claim).await?;
+    if own.all().any(|key| key.fingerprint() == claimed) {
+        Ok(())
+    } else {
+        Err(MasterKeyFault::Wrong(keys.origin()).into())
+    }
+}
+
+/// Whether the store belongs to a master key already.
+///
+/// # Errors
+/// Those of the store.
+pub async fn is_claimed(db: &impl ConnectionTrait) -> Result<bool, DbErr> {
+    Ok(setting::master_key(db).await?.is_some() || signing_key::any(db).await?.is_some())
+}
+
 /// Whether the keys are those of the store; `true` when nothing is sealed in it yet.
 ///
 /// # Errors
@@ -236,7 +262,7 @@ pub async fn rekey(app: &App, actor: &Actor) -> Result<u64> {
     setting::advance_epoch(&transaction).await?;
     let event = Event::of_server(Action::MasterKeyReplace);
     record(&transaction, &app.rng, now, actor, [event]).await?;
-    transaction.commit().await?;
+    app.store.commit(transaction).await?;
 
     let mut resealed = 0;
     let mut after = None;
@@ -257,7 +283,7 @@ pub async fn rekey(app: &App, actor: &Actor) -> Result<u64> {
                 resealed += u64::from(signing_key::reseal(&transaction, row, sealed).await?);
             }
         }
-        transaction.commit().await?;
+        app.store.commit(transaction).await?;
         after = Some(last);
     }
     if let Source::Files(folder) = &app.master.source {

@@ -14,8 +14,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// How long a connection may be silent before it is closed.
 const IDLE: Duration = Duration::from_secs(120);
 
-/// Serves the API on `listener`, and the metrics on `metrics`, until `shutdown`; then finishes the
-/// requests under way, ends the jobs, and closes the store.
+/// Serves the API on `listener`, and the metrics on `metrics`, until `shutdown`, and for the delay of the settings after
+/// that, in which it says that it is not ready; then finishes the requests under way, ends the jobs, and closes the store.
 ///
 /// # Errors
 /// When a listener cannot be served, or the store does not close properly.
@@ -25,18 +25,26 @@ pub async fn serve(
     metrics: Option<TcpListener>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let api = run(listener, api::endpoint(app.clone()), &shutdown);
+    let stop = CancellationToken::new();
+    let drain = async {
+        shutdown.cancelled().await;
+        app.stopping.cancel();
+        tokio::time::sleep(app.config.shutdown_delay()).await;
+        stop.cancel();
+        Ok(())
+    };
+    let api = run(listener, api::endpoint(app.clone()), &stop);
     let metrics = async {
         match metrics {
-            Some(listener) => run(listener, api::metrics_endpoint(app.clone()), &shutdown).await,
+            Some(listener) => run(listener, api::metrics_endpoint(app.clone()), &stop).await,
             None => Ok(()),
         }
     };
     let jobs = async {
-        jobs::run(&app, shutdown.clone()).await;
+        jobs::run(&app, stop.clone()).await;
         Ok(())
     };
-    let served = tokio::try_join!(api, metrics, jobs);
+    let served = tokio::try_join!(api, metrics, jobs, drain);
     app.close().await.map_err(io::Error::other)?;
     served.map(|_| ())
 }

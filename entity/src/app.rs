@@ -81,6 +81,18 @@ pub async fn find(db: &impl ConnectionTrait, id: AppId) -> Result<Option<Model>,
         .await
 }
 
+/// The app, unless it was deleted; nobody else changes it until the transaction ends.
+///
+/// # Errors
+/// Those of the store.
+pub async fn find_for_update(db: &impl ConnectionTrait, id: AppId) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id(id)
+        .filter(Column::DeletedAt.is_null())
+        .lock_exclusive()
+        .one(db)
+        .await
+}
+
 /// At most `limit` apps older than `before`, the newest first.
 ///
 /// # Errors

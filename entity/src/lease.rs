@@ -47,7 +47,11 @@ pub async fn take(
         last_error: Set(None),
     };
     Entity::insert(row)
-        .on_conflict(OnConflict::column(Column::Name).do_nothing().to_owned())
+        .on_conflict(
+            OnConflict::column(Column::Name)
+                .do_nothing_on([Column::Name])
+                .to_owned(),
+        )
         .exec_without_returning(db)
         .await?;
     let free = Column::Holder.eq(node).or(Column::ExpiresAt.lte(now));

@@ -1,13 +1,14 @@
 //! `setting`: what belongs to the store as a whole.
 
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, ExprTrait, entity::prelude::*,
+    ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, ExprTrait, SqlErr, entity::prelude::*,
     sea_query::OnConflict,
 };
 
 /// Counts the changes of apps and keys, so that every process sees when its cache is stale.
 const EPOCH: &str = "epoch";
 const MASTER_KEY: &str = "master_key";
+const ROOT_KEY: &str = "root_key";
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "setting")]
@@ -38,6 +39,43 @@ pub async fn epoch(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
 pub async fn master_key(db: &impl ConnectionTrait) -> Result<Option<i64>, DbErr> {
     let row = Entity::find_by_id(MASTER_KEY).one(db).await?;
     Ok(row.map(|row| row.value))
+}
+
+/// Notes the fingerprint of the master key that seals, unless there is one; gives the one that is there now.
+///
+/// # Errors
+/// Those of the store.
+pub async fn claim_master_key(db: &impl ConnectionTrait, fingerprint: i64) -> Result<i64, DbErr> {
+    let first = ActiveModel {
+        name: Set(MASTER_KEY.to_owned()),
+        value: Set(fingerprint),
+    };
+    let once = OnConflict::column(Column::Name)
+        .do_nothing_on([Column::Name])
+        .to_owned();
+    Entity::insert(first)
+        .on_conflict(once)
+        .exec_without_returning(db)
+        .await?;
+    Ok(master_key(db).await?.unwrap_or(fingerprint))
+}
+
+/// Claims the making of the first root key. `false` when it was claimed before: then the transaction is to be given up.
+///
+/// # Errors
+/// Those of the store.
+pub async fn claim_root_key(db: &impl ConnectionTrait) -> Result<bool, DbErr> {
+    let row = ActiveModel {
+        name: Set(ROOT_KEY.to_owned()),
+        value: Set(1),
+    };
+    match Entity::insert(row).exec_without_returning(db).await {
+        Ok(_) => Ok(true),
+        Err(error) => match error.sql_err() {
+            Some(SqlErr::UniqueConstraintViolation(_)) => Ok(false),
+            _ => Err(error),
+        },
+    }
 }
 
 /// Notes the fingerprint of the master key that seals from now on.

@@ -147,12 +147,13 @@ impl<E> Edge<E> {
         if draft.status().is_server_error() {
             // The answer does not tell the cause: it stands here, once.
             let cause: &dyn std::error::Error = match error.downcast_ref::<Error>() {
-                Some(Error::Unavailable(cause)) => cause,
+                Some(Error::Unavailable(cause) | Error::Unconfirmed(cause)) => cause,
                 Some(Error::Internal(cause)) => &**cause,
                 Some(other) => other,
                 None => match error.downcast_ref::<Refused>() {
                     Some(Refused::StoreDown(cause)) => cause,
-                    _ => &UnknownCause,
+                    Some(other) => other,
+                    None => &UnknownCause,
                 },
             };
             tracing::error!(request_id = id, error = cause, "request failed");

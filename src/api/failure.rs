@@ -26,6 +26,9 @@ pub enum Refused {
     /// The answer of a health check.
     #[error("the store does not answer")]
     StoreDown(#[source] sea_orm::DbErr),
+    /// The same: other processes are to be asked.
+    #[error("the server stops")]
+    Stopping,
 }
 
 /// The statuses that an operation may fail with.

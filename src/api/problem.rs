@@ -222,7 +222,7 @@ fn of_domain(error: &Error) -> Draft {
         Error::Conflict(detail) => {
             Draft::new(StatusCode::CONFLICT, "conflict", "Conflict", Code::Conflict).detail(*detail)
         }
-        Error::Unavailable(_) => unavailable(),
+        Error::Unavailable(_) | Error::Unconfirmed(_) | Error::LeaseLost => unavailable(),
         Error::Internal(_) => internal(),
     }
 }
@@ -274,6 +274,7 @@ fn of_refused(refused: &Refused) -> Draft {
         .detail("Send application/json."),
         // JWTPlus's word for it.
         Refused::StoreDown(_) => unavailable().message("db-down"),
+        Refused::Stopping => unavailable().message("stopping"),
     }
 }
 

@@ -109,6 +109,9 @@ impl Service {
         &self,
         Data(app): Data<&Arc<App>>,
     ) -> Result<Json<StatusResponse>, Failure<Health>> {
+        if app.stopping.is_cancelled() {
+            return Err(Refused::Stopping.into());
+        }
         app.store.ping().await.map_err(Refused::StoreDown)?;
         Ok(Json(StatusResponse::ok()))
     }

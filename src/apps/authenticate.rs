@@ -76,7 +76,8 @@ pub async fn authenticate(app: &App, id: AppId, presented: Presented) -> Result<
 /// When it is none; those of the store.
 pub async fn authenticate_root(app: &App, presented: Presented) -> Result<Actor> {
     let now = app.clock.now();
-    let keys = app.directory.root_keys(&app.store).await?;
+    let load = || app.directory.root_keys(&app.store);
+    let keys = app.store.retry(load).await?;
     // A root key may be of its owner's making, and then has no id inside; there are one or two.
     let found = keys
         .iter()

@@ -7,7 +7,7 @@ use crate::{
     app::App,
     apps::{NewApp, NewAppKey},
     audit::{Action, Actor, Event, record},
-    error::{Error, Result},
+    error::Result,
     signing::{
         self, dates,
         schedule::{Step, next_step},
@@ -32,6 +32,10 @@ pub struct Created {
 /// # Errors
 /// With every rule that its policy breaks; those of the store.
 pub async fn create(app: &App, actor: &Actor, new: NewApp) -> Result<Created> {
+    app.store.retry(|| attempt(app, actor, new.clone())).await
+}
+
+async fn attempt(app: &App, actor: &Actor, new: NewApp) -> Result<Created> {
     let now = app.clock.now();
     let algorithm = new.algorithm;
     let id = app.rng.with(|rng| AppId::mint(now, rng));
@@ -52,7 +56,7 @@ pub async fn create(app: &App, actor: &Actor, new: NewApp) -> Result<Created> {
         algorithm: algorithm.to_string(),
     };
 
-    let transaction = app.store.begin().await.map_err(Error::from)?;
+    let transaction = app.store.begin().await?;
     row.into_active_model().insert(&transaction).await?;
     signing.insert(&transaction).await?;
     secret.row.into_active_model().insert(&transaction).await?;
@@ -64,7 +68,7 @@ pub async fn create(app: &App, actor: &Actor, new: NewApp) -> Result<Created> {
     let event = Event::of(Action::AppCreate, id, id);
     record(&transaction, &app.rng, now, actor, [event]).await?;
     setting::advance_epoch(&transaction).await?;
-    transaction.commit().await?;
+    app.store.commit(transaction).await?;
     app.directory.drop_all();
     Ok(created)
 }

@@ -14,6 +14,10 @@ use crate::{
 /// # Errors
 /// When there is no such app; those of the store.
 pub async fn delete(app: &App, actor: &Actor, id: AppId) -> Result<()> {
+    app.store.retry(|| attempt(app, actor, id)).await
+}
+
+async fn attempt(app: &App, actor: &Actor, id: AppId) -> Result<()> {
     let now = app.clock.now();
     let transaction = app.store.begin().await?;
     if !app::delete(&transaction, id, now).await? {
@@ -22,7 +26,7 @@ pub async fn delete(app: &App, actor: &Actor, id: AppId) -> Result<()> {
     let event = Event::of(Action::AppDelete, id, id);
     record(&transaction, &app.rng, now, actor, [event]).await?;
     setting::advance_epoch(&transaction).await?;
-    transaction.commit().await?;
+    app.store.commit(transaction).await?;
     app.directory.drop_all();
     app.purge.notify_one();
     Ok(())

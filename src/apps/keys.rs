@@ -101,11 +101,14 @@ impl NewAppKey {
 /// # Errors
 /// When there is no such app, or with every rule that the key breaks; those of the store.
 pub async fn create(app: &App, actor: &Actor, id: AppId, new: NewAppKey) -> Result<MadeKey> {
-    let now = app.clock.now();
-    let made = new.draw(app, id, now)?;
-    let transaction = app.store.begin().await?;
-    require(&transaction, id).await?;
-    hand_out(app, transaction, now, actor, id, made, Action::AppKeyCreate).await
+    let attempt = async || {
+        let now = app.clock.now();
+        let made = new.clone().draw(app, id, now)?;
+        let transaction = app.store.begin().await?;
+        require(&transaction, id).await?;
+        hand_out(app, transaction, now, actor, id, made, Action::AppKeyCreate).await
+    };
+    app.store.retry(attempt).await
 }
 
 /// Replaces the app's main key of this kind by a new one. The old one works for `overlap` seconds more.
@@ -119,13 +122,16 @@ pub async fn rotate(
     kind: SecretKind,
     overlap: i64,
 ) -> Result<MadeKey> {
-    let now = app.clock.now();
-    let end = overlap_end(now, overlap)?;
-    let made = NewAppKey::main(kind).draw(app, id, now)?;
-    let transaction = app.store.begin().await?;
-    require(&transaction, id).await?;
-    app_key::end_main_at(&transaction, id, kind.into(), end).await?;
-    hand_out(app, transaction, now, actor, id, made, Action::AppKeyRotate).await
+    let attempt = async || {
+        let now = app.clock.now();
+        let end = overlap_end(now, overlap)?;
+        let made = NewAppKey::main(kind).draw(app, id, now)?;
+        let transaction = app.store.begin().await?;
+        require(&transaction, id).await?;
+        app_key::end_main_at(&transaction, id, kind.into(), end).await?;
+        hand_out(app, transaction, now, actor, id, made, Action::AppKeyRotate).await
+    };
+    app.store.retry(attempt).await
 }
 
 /// Replaces one key by a new one of the same kind, name and holder, once. The old one works for `overlap` seconds
@@ -150,13 +156,16 @@ pub async fn replace(
         expires_in,
         registration_id: old.registration_id.clone(),
     };
-    let made = new.draw(app, id, now)?;
-    let transaction = app.store.begin().await?;
-    // The guard: of two that replace one key at once, one wins.
-    if !app_key::replace(&transaction, old, now, end).await? {
-        return Err(Error::InvalidKey);
-    }
-    hand_out(app, transaction, now, actor, id, made, Action::AppKeyRotate).await
+    let attempt = async || {
+        let made = new.clone().draw(app, id, now)?;
+        let transaction = app.store.begin().await?;
+        // The guard: of two that replace one key at once, one wins.
+        if !app_key::replace(&transaction, old, now, end).await? {
+            return Err(Error::InvalidKey);
+        }
+        hand_out(app, transaction, now, actor, id, made, Action::AppKeyRotate).await
+    };
+    app.store.retry(attempt).await
 }
 
 /// Ends a key of the app at once.
@@ -164,14 +173,17 @@ pub async fn replace(
 /// # Errors
 /// When there is no such key, or it is revoked already; those of the store.
 pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: AppKeyId) -> Result<()> {
-    let now = app.clock.now();
-    let transaction = app.store.begin().await?;
-    require(&transaction, id).await?;
-    if !app_key::revoke_in(&transaction, id, key, now).await? {
-        return Err(Error::NotFound("app-key"));
-    }
-    let event = Event::of(Action::AppKeyRevoke, id, key);
-    finish(app, transaction, now, actor, event).await
+    let attempt = async || {
+        let now = app.clock.now();
+        let transaction = app.store.begin().await?;
+        require(&transaction, id).await?;
+        if !app_key::revoke_in(&transaction, id, key, now).await? {
+            return Err(Error::NotFound("app-key"));
+        }
+        let event = Event::of(Action::AppKeyRevoke, id, key);
+        finish(app, transaction, now, actor, event).await
+    };
+    app.store.retry(attempt).await
 }
 
 /// The keys of the app, the newest first, at most `limit` of them.
@@ -184,9 +196,12 @@ pub async fn list(
     before: Option<AppKeyId>,
     limit: u64,
 ) -> Result<Listing<app_key::Model, AppKeyId>> {
-    require(&app.store.reader, id).await?;
-    let rows = app_key::page_in(&app.store.reader, id, before, limit + 1).await?;
-    Ok(Listing::cut(rows, limit, |key| key.id))
+    let attempt = async || {
+        require(&app.store.reader, id).await?;
+        let rows = app_key::page_in(&app.store.reader, id, before, limit + 1).await?;
+        Ok(Listing::cut(rows, limit, |key| key.id))
+    };
+    app.store.retry(attempt).await
 }
 
 /// When a replaced key ends.
@@ -232,7 +247,7 @@ async fn finish(
 ) -> Result<()> {
     record(&transaction, &app.rng, now, actor, [event]).await?;
     setting::advance_epoch(&transaction).await?;
-    transaction.commit().await?;
+    app.store.commit(transaction).await?;
     app.directory.drop_all();
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The root key: what administers the server.
 
 use entity::{AppKeyId, PlainSecret, SecretKind, Timestamp, app_key, setting};
-use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, IntoActiveModel};
 
 use crate::{
     app::App,
@@ -35,30 +35,46 @@ pub async fn ensure(
     now: Timestamp,
     given: Option<PlainSecret>,
 ) -> Result<Option<PlainSecret>, RootKeyError> {
-    let transaction = store.begin().await.map_err(Error::from)?;
-    let stored = app_key::list_root(&transaction)
-        .await
-        .map_err(Error::from)?;
-    if !stored.is_empty() {
-        return match given {
-            Some(key)
-                if !stored
-                    .iter()
-                    .any(|row| row.is_live(now) && row.hash.matches(&key)) =>
-            {
-                Err(RootKeyError::Other)
-            }
-            _ => Ok(None),
-        };
+    let ensured = store.retry(|| attempt(store, rng, now, given.as_ref()));
+    match ensured.await? {
+        Ensured::Made(key) => Ok(given.is_none().then_some(key)),
+        Ensured::Fits => Ok(None),
+        Ensured::Other => Err(RootKeyError::Other),
     }
-    let made = given.is_none();
-    let (_, key) = insert(&transaction, rng, now, given).await?;
+}
+
+/// What became of the root key of a store.
+enum Ensured {
+    Made(PlainSecret),
+    Fits,
+    Other,
+}
+
+async fn attempt(
+    store: &Store,
+    rng: &Rng,
+    now: Timestamp,
+    given: Option<&PlainSecret>,
+) -> Result<Ensured> {
+    let transaction = store.begin().await?;
+    let stored = app_key::list_root(&transaction).await?;
+    if !stored.is_empty() {
+        let fits = given.is_none_or(|key| {
+            let mut live = stored.iter().filter(|row| row.is_live(now));
+            live.any(|row| row.hash.matches(key))
+        });
+        return Ok(if fits { Ensured::Fits } else { Ensured::Other });
+    }
+    // Of two processes that start at once on a fresh store, one makes the key; the other one finds it.
+    if !setting::claim_root_key(&transaction).await? {
+        let message = "another process is making the root key";
+        return Err(Error::Unavailable(DbErr::Custom(message.to_owned())));
+    }
+    let (_, key) = insert(&transaction, rng, now, given.cloned()).await?;
     let event = Event::of_server(Action::RootKeyCreate);
-    record(&transaction, rng, now, &Actor::cli(), [event])
-        .await
-        .map_err(Error::from)?;
-    transaction.commit().await.map_err(Error::from)?;
-    Ok(made.then_some(key))
+    record(&transaction, rng, now, &Actor::cli(), [event]).await?;
+    store.commit(transaction).await?;
+    Ok(Ensured::Made(key))
 }
 
 /// Replaces the root key by a new one, which is shown this once. The old one works for `overlap` seconds more.
@@ -66,6 +82,12 @@ pub async fn ensure(
 /// # Errors
 /// When the overlap is too long; those of the store.
 pub async fn rotate(app: &App, actor: &Actor, overlap: i64) -> Result<PlainSecret> {
+    app.store
+        .retry(|| attempt_rotation(app, actor, overlap))
+        .await
+}
+
+async fn attempt_rotation(app: &App, actor: &Actor, overlap: i64) -> Result<PlainSecret> {
     let now = app.clock.now();
     let end = overlap_end(now, overlap)?;
     let transaction = app.store.begin().await?;
@@ -76,7 +98,7 @@ pub async fn rotate(app: &App, actor: &Actor, overlap: i64) -> Result<PlainSecre
         ..Event::of_server(Action::RootKeyRotate)
     };
     record(&transaction, &app.rng, now, actor, [event]).await?;
-    transaction.commit().await?;
+    app.store.commit(transaction).await?;
     app.directory.drop_all();
     Ok(key)
 }

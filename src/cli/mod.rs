@@ -121,6 +121,37 @@ struct Settings {
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     database_timeout_ms: Option<u32>,
+    /// Milliseconds that a database server may work on one statement
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_DATABASE_STATEMENT_TIMEOUT_MS",
+        value_name = "MS"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_statement_timeout_ms: Option<u32>,
+    /// Connections to a database server
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_DATABASE_CONNECTIONS",
+        value_name = "COUNT"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_connections: Option<u32>,
+    /// TLS to a database server: url, disable, prefer, require, verify-ca or verify-full
+    #[arg(long, global = true, env = "RENEWD_DATABASE_TLS", value_name = "MODE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_tls: Option<String>,
+    /// The authority that signed the database server's certificate, in PEM
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_DATABASE_CA_FILE",
+        value_name = "FILE"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_ca_file: Option<PathBuf>,
     /// off, error, warn, info, debug or trace
     #[arg(long, global = true, env = "RENEWD_LOG", value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,6 +170,15 @@ struct Settings {
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     trusted_proxies: Option<Vec<String>>,
+    /// Seconds for which requests are still taken after SIGTERM
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_SHUTDOWN_DELAY",
+        value_name = "SECONDS"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shutdown_delay: Option<u32>,
     /// Seconds of clock skew that a renewal tolerates
     #[arg(long, global = true, env = "RENEWD_LEEWAY", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]

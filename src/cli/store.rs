@@ -73,6 +73,6 @@ async fn revoke(app: &App, since: Option<Timestamp>) -> Outcome<Option<u64>> {
     };
     let event = Event::of_server(Action::StoreRestore);
     record(&transaction, &app.rng, now, &Actor::cli(), [event]).await?;
-    transaction.commit().await?;
+    app.store.commit(transaction).await?;
     Ok(ended)
 }

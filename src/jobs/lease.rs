@@ -3,8 +3,10 @@
 use entity::{Timestamp, lease, time::Span};
 use sea_orm::ConnectionTrait;
 
-use super::lost;
-use crate::{app::App, error::Result};
+use crate::{
+    app::App,
+    error::{Error, Result},
+};
 
 /// How long a process that died keeps a lease. A batch takes milliseconds.
 const TERM: Span = Span::seconds(30);
@@ -23,7 +25,8 @@ impl<'a> Lease<'a> {
     /// Those of the store.
     pub async fn take(app: &'a App, name: &'static str) -> Result<Option<Self>> {
         let lease = Self { app, name };
-        let taken = lease.extend(&app.store.writer).await?;
+        let take = || lease.extend(&app.store.writer);
+        let taken = app.store.retry(take).await?;
         Ok(taken.then_some(lease))
     }
 
@@ -36,7 +39,7 @@ impl<'a> Lease<'a> {
         if self.extend(db).await? {
             Ok(())
         } else {
-            Err(lost())
+            Err(Error::LeaseLost)
         }
     }
 
@@ -50,8 +53,11 @@ impl<'a> Lease<'a> {
             Err(error) => Err(error.to_string()),
         };
         let (app, now) = (self.app, self.now());
-        lease::release(&app.store.writer, self.name, app.node, now, result).await?;
-        Ok(())
+        let release = async || {
+            let (name, result) = (self.name, result.clone());
+            Ok(lease::release(&app.store.writer, name, app.node, now, result).await?)
+        };
+        app.store.retry(release).await
     }
 
     async fn extend(&self, db: &impl ConnectionTrait) -> Result<bool> {

@@ -6,7 +6,6 @@ pub mod rotate;
 
 use std::time::Duration;
 
-use sea_orm::DbErr;
 use tokio_util::sync::CancellationToken;
 
 pub use lease::Lease;
@@ -88,7 +87,7 @@ async fn leased(
 fn tell(job: &str, result: Result<()>) {
     if let Err(error) = result {
         let cause: &dyn std::error::Error = match &error {
-            Error::Unavailable(cause) => cause,
+            Error::Unavailable(cause) | Error::Unconfirmed(cause) => cause,
             Error::Internal(cause) => &**cause,
             other => other,
         };
@@ -102,9 +101,4 @@ async fn pause(time: Duration, shutdown: &CancellationToken) -> bool {
         () = tokio::time::sleep(time) => true,
         () = shutdown.cancelled() => false,
     }
-}
-
-/// The lease was lost: another process does the work now.
-fn lost() -> Error {
-    Error::Unavailable(DbErr::Custom("the lease was lost".to_owned()))
 }

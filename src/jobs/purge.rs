@@ -50,7 +50,7 @@ async fn work(app: &App, lease: &Lease<'_>, shutdown: &CancellationToken) -> Res
         signing_key::delete_in(&transaction, deleted.id).await?;
         app_key::delete_in(&transaction, deleted.id).await?;
         app::purge(&transaction, deleted.id).await?;
-        transaction.commit().await?;
+        app.store.commit(transaction).await?;
     }
     Ok(removed)
 }
@@ -64,10 +64,14 @@ async fn batches(
 ) -> Result<u64> {
     let mut removed = 0;
     while !shutdown.is_cancelled() {
-        let transaction = app.store.begin().await?;
-        lease.hold(&transaction).await?;
-        let rows = purge(&transaction).await?;
-        transaction.commit().await?;
+        let batch = async || {
+            let transaction = app.store.begin().await?;
+            lease.hold(&transaction).await?;
+            let rows = purge(&transaction).await?;
+            app.store.commit(transaction).await?;
+            Ok(rows)
+        };
+        let rows = app.store.retry(batch).await?;
         removed += rows;
         if rows < BATCH {
             break;

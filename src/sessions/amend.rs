@@ -1,6 +1,7 @@
 //! Changes the claims that the next renewal of a session carries.
 
 use entity::{SessionId, session};
+use sea_orm::DbErr;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -20,6 +21,17 @@ pub async fn amend(
     id: SessionId,
     changes: Map<String, Value>,
 ) -> Result<()> {
+    app.store
+        .retry(|| attempt(app, loaded, id, changes.clone()))
+        .await
+}
+
+async fn attempt(
+    app: &App,
+    loaded: &LoadedApp,
+    id: SessionId,
+    changes: Map<String, Value>,
+) -> Result<()> {
     let now = app.clock.now();
     let transaction = app.store.begin().await?;
     let session = session::find_in(&transaction, loaded.app.id, id)
@@ -28,10 +40,8 @@ pub async fn amend(
         .ok_or(Error::NotFound("session"))?;
     let claims = Claims::amend(&session.claims, changes)?.to_json();
     if !session::replace_claims(&transaction, &session, claims).await? {
-        return Err(Error::internal(
-            "the session changed under a write transaction",
-        ));
+        let message = "the claims of the session were changed meanwhile";
+        return Err(Error::Unavailable(DbErr::Custom(message.to_owned())));
     }
-    transaction.commit().await?;
-    Ok(())
+    Ok(app.store.commit(transaction).await?)
 }

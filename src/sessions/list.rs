@@ -24,9 +24,12 @@ pub async fn list(
     limit: u64,
 ) -> Result<Listing<session::Model, SessionId>> {
     let now = app.clock.now();
-    let live = renewable(loaded, sub, now);
-    let rows = session::page(&app.store.reader, live, before, limit + 1).await?;
-    Ok(Listing::cut(rows, limit, |session| session.id))
+    let attempt = async || {
+        let live = renewable(loaded, sub, now);
+        let rows = session::page(&app.store.reader, live, before, limit + 1).await?;
+        Ok(Listing::cut(rows, limit, |session| session.id))
+    };
+    app.store.retry(attempt).await
 }
 
 /// The sessions of `sub` that can be renewed at `now`.

@@ -9,8 +9,9 @@ use crate::{
     app::App,
     apps::Caller,
     audit::{Action, Event, record},
-    error::Result,
+    error::{Error, Result},
     sessions::tokens::{TokenClaims, read},
+    store::CommitError,
 };
 
 /// Which sessions to end.
@@ -47,19 +48,26 @@ pub async fn logout(app: &App, caller: &Caller, target: LogoutTarget) -> Result<
             (Target::Subject(sub, except), Some(String::new()))
         }
     };
-    let transaction = app.store.begin().await?;
-    let ended = session::revoke_in(&transaction, app_id, &target, Revocation::Logout, now).await?;
-    if let Some(target) = event
-        && ended > 0
-    {
-        let target = if target.is_empty() {
-            format!("{ended} sessions")
-        } else {
-            target
-        };
-        let event = Event::of(Action::SessionRevoke, app_id, target);
-        record(&transaction, &app.rng, now, &caller.actor, [event]).await?;
-    }
-    transaction.commit().await?;
-    Ok(ended)
+    let attempt = async || {
+        let transaction = app.store.begin().await?;
+        let reason = Revocation::Logout;
+        let ended = session::revoke_in(&transaction, app_id, &target, reason, now).await?;
+        if let Some(target) = &event
+            && ended > 0
+        {
+            let target = if target.is_empty() {
+                format!("{ended} sessions")
+            } else {
+                target.clone()
+            };
+            let event = Event::of(Action::SessionRevoke, app_id, target);
+            record(&transaction, &app.rng, now, &caller.actor, [event]).await?;
+        }
+        match app.store.commit(transaction).await {
+            // What is ended already is not ended again: it can be done twice.
+            Err(CommitError::Unconfirmed(error)) => Err(Error::Unavailable(error)),
+            committed => Ok(committed.map(|()| ended)?),
+        }
+    };
+    app.store.retry(attempt).await
 }

@@ -50,6 +50,7 @@ async fn attempt(app: &App, caller: &Caller, refresh_token: &str, client: Client
                 return Err(Refusal::Used.into());
             }
             Outcome::Refused(refusal) => return Err(refusal.into()),
+            Outcome::Unconfirmed => return Err(Error::unconfirmed()),
             Outcome::Stale => loaded = app.reload(loaded.app.id).await?,
         }
     }
@@ -83,5 +84,6 @@ fn prepare(
         lifetimes: Lifetimes::of(policy),
         ip: client.ip.map(|ip| ip.to_string()),
         user_agent: client.user_agent.clone(),
+        in_doubt: false,
     })
 }

@@ -39,6 +39,8 @@ pub struct Renewal {
     /// Where the token came from; what is absent stays as it was.
     pub ip: Option<String>,
     pub user_agent: Option<String>,
+    /// Whether `next` may be stored already: the store did not answer when it was committed.
+    pub in_doubt: bool,
 }
 
 /// What became of it.
@@ -51,12 +53,37 @@ pub enum Outcome {
     /// Apps or keys were changed meanwhile: to be made anew. Else a token could outlive a flush, or the revocation
     /// of its key, by way of a process that has not seen it yet.
     Stale,
+    /// It was in doubt, and so much has happened since that the row no longer tells.
+    Unconfirmed,
     Refused(Refusal),
+}
+
+impl Outcome {
+    /// Whether this lets `next` follow.
+    pub fn follows(&self, next: TokenId) -> bool {
+        matches!(self, Self::Renewed(session) if session.token_id == next)
+    }
+}
+
+impl Renewal {
+    /// Whether this was in doubt and the row tells that something has followed what was presented: this renewal, or
+    /// another.
+    pub fn is_settled(&self, session: &session::Model) -> bool {
+        self.in_doubt && session.token_id != self.presented
+    }
 }
 
 /// Decides `renewal` on its session, which is changed to what is to be stored.
 pub fn decide(session: &mut session::Model, renewal: &Renewal) -> Outcome {
     let lineage = lineage(session, renewal.flush_count);
+    if renewal.in_doubt && session.token_id == renewal.next {
+        // It was committed.
+        return if lineage.ended {
+            Outcome::Refused(Refusal::Revoked)
+        } else {
+            Outcome::Renewed(Box::new(session.clone()))
+        };
+    }
     let decision = lineage.present(
         renewal.presented,
         renewal.now,
@@ -65,6 +92,9 @@ pub fn decide(session: &mut session::Model, renewal: &Renewal) -> Outcome {
         renewal.next,
     );
     match decision {
+        Decision::Ended => Outcome::Refused(Refusal::Revoked),
+        // Who has used it may be this very renewal.
+        Decision::Reuse if renewal.in_doubt && !session.is_revoked() => Outcome::Unconfirmed,
         // Seen whatever its dates: an old token that leaked is told by its identity alone.
         Decision::Reuse if session.is_revoked() => Outcome::Refused(Refusal::Used),
         Decision::Reuse => {
@@ -72,7 +102,6 @@ pub fn decide(session: &mut session::Model, renewal: &Renewal) -> Outcome {
             session.revoked_for = Some(session::Revocation::Reuse);
             Outcome::Reused
         }
-        Decision::Ended => Outcome::Refused(Refusal::Revoked),
         _ if renewal.now >= renewal.expires_at + renewal.leeway => {
             Outcome::Refused(Refusal::Expired)
         }
@@ -124,5 +153,124 @@ fn advance(session: &mut session::Model, next: Lineage<TokenId>, renewal: &Renew
     }
     if let Some(user_agent) = &renewal.user_agent {
         session.user_agent.clone_from(user_agent);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::ChaCha12Rng};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_740_427_049);
+
+    struct Ids(ChaCha12Rng);
+
+    impl Ids {
+        fn token(&mut self) -> TokenId {
+            TokenId::mint(NOW, &mut self.0)
+        }
+    }
+
+    fn ids() -> Ids {
+        Ids(ChaCha12Rng::seed_from_u64(3))
+    }
+
+    fn session(token_id: TokenId) -> session::Model {
+        session::Model {
+            id: SessionId::EXAMPLE,
+            app_id: AppId::EXAMPLE,
+            sub: String::new(),
+            claims: String::new(),
+            ip: String::new(),
+            user_agent: String::new(),
+            device_id: None,
+            token_id,
+            key_id: SigningKeyId::EXAMPLE,
+            parent_id: None,
+            parent_until: None,
+            generation: 0,
+            flush_count: 0,
+            issued_at: NOW,
+            auth_not_before: NOW,
+            auth_expires_at: NOW + Span::seconds(60),
+            not_before: NOW,
+            expires_at: NOW + Span::seconds(120),
+            ends_at: None,
+            revoked_at: None,
+            revoked_for: None,
+        }
+    }
+
+    fn renewal(presented: TokenId, next: TokenId, grace: i64) -> Renewal {
+        Renewal {
+            app_id: AppId::EXAMPLE,
+            epoch: 0,
+            actor: Arc::new(Actor::cli()),
+            session_id: SessionId::EXAMPLE,
+            presented,
+            not_before: NOW,
+            expires_at: NOW + Span::seconds(120),
+            now: NOW,
+            leeway: Span::ZERO,
+            grace: Span::seconds(grace),
+            flush_count: 0,
+            next,
+            key_id: SigningKeyId::EXAMPLE,
+            lifetimes: Lifetimes::EXAMPLE,
+            ip: None,
+            user_agent: None,
+            in_doubt: false,
+        }
+    }
+
+    fn in_doubt(renewal: &Renewal) -> Renewal {
+        Renewal {
+            in_doubt: true,
+            ..renewal.clone()
+        }
+    }
+
+    /// A commit that was not confirmed: if the row has what was to follow, it was made, and the answer is the same; if it
+    /// still has what was presented, it was not, and is made now.
+    #[test]
+    fn a_doubt_is_settled_by_the_row() {
+        for grace in [0, 10] {
+            let mut ids = ids();
+            let (first, second) = (ids.token(), ids.token());
+            let renewal = renewal(first, second, grace);
+            let mut committed = session(first);
+            let answered = decide(&mut committed, &renewal);
+            let before = committed.clone();
+            assert_eq!(decide(&mut committed, &in_doubt(&renewal)), answered);
+            assert_eq!(committed, before, "not a second time");
+
+            let mut rolled_back = session(first);
+            assert_eq!(decide(&mut rolled_back, &in_doubt(&renewal)), answered);
+            assert_eq!(rolled_back, before);
+        }
+    }
+
+    /// What was used by this renewal, or by another one, is no reuse of it.
+    #[test]
+    fn a_doubt_is_no_reuse() {
+        let mut ids = ids();
+        let (first, second, third, other) = (ids.token(), ids.token(), ids.token(), ids.token());
+        let ours = renewal(first, second, 0);
+        // Renewed on since, by somebody who was answered.
+        for successor in [third, other] {
+            let mut row = session(successor);
+            let before = row.clone();
+            assert_eq!(decide(&mut row, &in_doubt(&ours)), Outcome::Unconfirmed);
+            assert_eq!(row, before);
+            // Without the doubt it is one.
+            assert_eq!(decide(&mut row, &ours), Outcome::Reused);
+        }
+        // Ended since.
+        let mut row = session(second);
+        row.revoked_at = Some(NOW);
+        row.revoked_for = Some(session::Revocation::Logout);
+        let ended = Outcome::Refused(Refusal::Revoked);
+        assert_eq!(decide(&mut row, &in_doubt(&ours)), ended);
     }
 }

@@ -1,9 +1,12 @@
 //! Begins a session.
 
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use entity::{
-    DeviceId, SessionId, TokenId,
+    DeviceId, SessionId, Timestamp, TokenId,
     session::{self, Revocation, Target},
     setting,
     time::Span,
@@ -13,13 +16,32 @@ use sea_orm::{ActiveModelTrait, IntoActiveModel};
 use crate::{
     app::App,
     apps::{ATTEMPTS, Caller, LoadedApp},
+    clock::Rng,
     error::{Error, Result},
     sessions::{
         claims::Claims,
         list::renewable,
         tokens::{Grant, Lifetimes, issue},
     },
+    store::CommitError,
 };
+
+/// The id of the session that began last in this process: those of one millisecond are in their order, too.
+#[derive(Debug, Default)]
+pub struct Minted(Mutex<Option<SessionId>>);
+
+impl Minted {
+    fn next(&self, now: Timestamp, rng: &Rng) -> SessionId {
+        let minted = rng.with(|rng| SessionId::mint(now, rng));
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = match *last {
+            Some(last) if last >= minted && last.minted_at() == minted.minted_at() => last.next(),
+            _ => minted,
+        };
+        *last = Some(next);
+        next
+    }
+}
 
 /// A session that is to begin.
 #[derive(Clone, Debug)]
@@ -36,10 +58,24 @@ pub struct NewSession {
 /// # Errors
 /// Those of the store.
 pub async fn sign(app: &App, caller: &Caller, new: NewSession) -> Result<Grant> {
+    let (loaded, session) = app.store.retry(|| begin(app, caller, &new)).await?;
+    if let Some(limit) = loaded.app.max_sessions_per_subject {
+        app.store
+            .retry(|| end_oldest(app, &loaded, &session, limit))
+            .await?;
+    }
+    issue(&loaded, &session, session.issued_at, &app.rng)
+}
+
+async fn begin(
+    app: &App,
+    caller: &Caller,
+    new: &NewSession,
+) -> Result<(Arc<LoadedApp>, session::Model)> {
     let mut loaded = caller.app.clone();
     for _ in 0..ATTEMPTS {
-        if let Some(grant) = attempt(app, &loaded, &new).await? {
-            return Ok(grant);
+        if let Some(session) = attempt(app, &loaded, new).await? {
+            return Ok((loaded, session));
         }
         loaded = app.reload(loaded.app.id).await?;
     }
@@ -47,12 +83,15 @@ pub async fn sign(app: &App, caller: &Caller, new: NewSession) -> Result<Grant> 
 }
 
 /// `None` when apps or keys were changed since `loaded` was read: the session could be dead when it begins.
-async fn attempt(app: &App, loaded: &LoadedApp, new: &NewSession) -> Result<Option<Grant>> {
+async fn attempt(
+    app: &App,
+    loaded: &LoadedApp,
+    new: &NewSession,
+) -> Result<Option<session::Model>> {
     let now = app.clock.now();
     let policy = &loaded.app;
-    let (id, token_id) = app
-        .rng
-        .with(|rng| (SessionId::mint(now, rng), TokenId::mint(now, rng)));
+    let id = app.minted.next(now, &app.rng);
+    let token_id = app.rng.with(|rng| TokenId::mint(now, rng));
     let mut session = session::Model {
         id,
         app_id: policy.id,
@@ -84,15 +123,33 @@ async fn attempt(app: &App, loaded: &LoadedApp, new: &NewSession) -> Result<Opti
     if setting::epoch(&transaction).await? != loaded.epoch {
         return Ok(None);
     }
-    if let Some(limit) = policy.max_sessions_per_subject {
-        let live = renewable(loaded, &session.sub, now);
-        let keep = u64::try_from(limit - 1).unwrap_or(0);
-        for oldest in session::oldest_beyond(&transaction, live, keep).await? {
-            let target = Target::Session(oldest);
-            session::revoke_in(&transaction, policy.id, &target, Revocation::Limit, now).await?;
+    session
+        .clone()
+        .into_active_model()
+        .insert(&transaction)
+        .await?;
+    match app.store.commit(transaction).await {
+        Err(CommitError::Unconfirmed(error)) => {
+            let find = async || Ok(session::find_in(&app.store.reader, policy.id, id).await?);
+            match app.store.retry(find).await? {
+                Some(session) => Ok(Some(session)),
+                None => Err(Error::Unavailable(error)),
+            }
         }
+        committed => Ok(committed.map(|()| Some(session))?),
     }
-    let session = session.into_active_model().insert(&transaction).await?;
-    transaction.commit().await?;
-    issue(loaded, &session, now, &app.rng).map(Some)
+}
+
+/// Ends the subject's oldest sessions past `limit`. After the new one is there for all to see, not together with it: of two
+/// that begin at once, at least one sees both.
+async fn end_oldest(app: &App, loaded: &LoadedApp, new: &session::Model, limit: i64) -> Result<()> {
+    let now = app.clock.now();
+    let keep = u64::try_from(limit).unwrap_or(0);
+    let transaction = app.store.begin().await?;
+    let live = renewable(loaded, &new.sub, now);
+    for oldest in session::oldest_beyond(&transaction, live, keep).await? {
+        let (id, target) = (loaded.app.id, Target::Session(oldest));
+        session::revoke_in(&transaction, id, &target, Revocation::Limit, now).await?;
+    }
+    Ok(app.store.commit(transaction).await?)
 }

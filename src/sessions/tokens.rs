@@ -86,6 +86,15 @@ struct RefreshBody<'a> {
 const REFRESH: &str = "refresh";
 
 impl Lifetimes {
+    /// An hour, and two.
+    #[cfg(test)]
+    pub const EXAMPLE: Self = Self {
+        auth_not_before: Span::ZERO,
+        auth_expiry: Span::seconds(3600),
+        refresh_not_before: Span::ZERO,
+        refresh_expiry: Span::seconds(7200),
+    };
+
     /// Those of the app's policy.
     pub fn of(app: &app::Model) -> Self {
         Self {

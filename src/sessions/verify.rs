@@ -40,7 +40,8 @@ pub async fn verify(app: &App, loaded: &LoadedApp, token: &str) -> Result<Option
     if !own.is_valid_at(now) {
         return Ok(None);
     }
-    let found = session::find_in(&app.store.reader, loaded.app.id, own.sid).await?;
+    let find = async || Ok(session::find_in(&app.store.reader, loaded.app.id, own.sid).await?);
+    let found = app.store.retry(find).await?;
     let is_good = found.is_some_and(|session| match token_type {
         TokenType::Auth => !lineage(&session, loaded.app.flush_count).ended,
         TokenType::Refresh => {

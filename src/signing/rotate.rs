@@ -127,7 +127,7 @@ impl<'a> Change<'a> {
         if changed {
             setting::advance_epoch(&db).await?;
         }
-        db.commit().await?;
+        self.app.store.commit(db).await?;
         if changed {
             self.app.directory.drop_all();
         }
@@ -148,7 +148,15 @@ pub fn token_life(row: &app::Model) -> i64 {
 pub async fn advance(
     app: &App,
     id: AppId,
-    fence: impl AsyncFnOnce(&DatabaseTransaction) -> Result<()>,
+    fence: impl AsyncFn(&DatabaseTransaction) -> Result<()>,
+) -> Result<()> {
+    app.store.retry(|| attempt_step(app, id, &fence)).await
+}
+
+async fn attempt_step(
+    app: &App,
+    id: AppId,
+    fence: impl AsyncFn(&DatabaseTransaction) -> Result<()>,
 ) -> Result<()> {
     let mut change = Change::read(app, id).await?;
     let step = next_step(&change.dates(), policy(app, &change.row), change.now);
@@ -171,6 +179,14 @@ pub async fn advance(
 /// # Errors
 /// When there is no such app; those of the store.
 pub async fn rotate(app: &App, actor: &Actor, id: AppId) -> Result<(SigningKeyId, Timestamp)> {
+    app.store.retry(|| attempt_rotation(app, actor, id)).await
+}
+
+async fn attempt_rotation(
+    app: &App,
+    actor: &Actor,
+    id: AppId,
+) -> Result<(SigningKeyId, Timestamp)> {
     let mut change = Change::read(app, id).await?;
     let lead = policy(app, &change.row).lead();
     let place = change
@@ -208,6 +224,10 @@ pub async fn rotate(app: &App, actor: &Actor, id: AppId) -> Result<(SigningKeyId
 /// # Errors
 /// When there is no such app; those of the store.
 pub async fn rotate_in_emergency(app: &App, actor: &Actor, id: AppId) -> Result<PublicKey> {
+    app.store.retry(|| attempt_emergency(app, actor, id)).await
+}
+
+async fn attempt_emergency(app: &App, actor: &Actor, id: AppId) -> Result<PublicKey> {
     let mut change = Change::read(app, id).await?;
     for index in 0..change.keys.len() {
         if change.keys[index].revoked_at.is_none() {
@@ -230,6 +250,12 @@ pub async fn rotate_in_emergency(app: &App, actor: &Actor, id: AppId) -> Result<
 /// # Errors
 /// When there is no such key, or it is revoked already; those of the store.
 pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: SigningKeyId) -> Result<()> {
+    app.store
+        .retry(|| attempt_revocation(app, actor, id, key))
+        .await
+}
+
+async fn attempt_revocation(app: &App, actor: &Actor, id: AppId, key: SigningKeyId) -> Result<()> {
     let mut change = Change::read(app, id).await?;
     let states = change.states();
     let found = change.keys.iter().position(|row| row.id == key);

@@ -1,13 +1,36 @@
 //! What differs between the database engines.
 
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait, sqlx,
+    ConnAcquireErr, DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait, sqlx,
 };
+use sqlx::mysql::MySqlDatabaseError;
+
+/// Why the store did not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Another transaction was in the way, and this one was rolled back: it may be tried again at once.
+    Contention,
+    /// The store cannot be reached, or did not answer in time.
+    Outage,
+    /// Our statement was wrong, or the store is damaged: trying again is of no use.
+    Defect,
+}
+
+/// Why a transaction may not be committed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    #[error("not committed: {0}")]
+    Refused(#[source] DbErr),
+    /// The connection was lost before the answer came. Whoever wants to know reads the row.
+    #[error("committed or not: the store did not answer: {0}")]
+    Unconfirmed(#[source] DbErr),
+}
 
 /// Begins a transaction that will write.
 pub async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-    // SQLite: a deferred transaction that reads first fails when another wrote since.
+    // SQLite: a deferred transaction that reads first fails when another wrote since. The others know no such mode, and
+    // begin as their connections were set up to: READ COMMITTED, so that a guarded update sees what is true now.
     db.begin_with_options(TransactionOptions {
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         ..Default::default()
@@ -15,28 +38,121 @@ pub async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr
     .await
 }
 
-/// Whether the store could not be reached or did not answer in time, so that trying again may help.
-pub fn is_unreachable(error: &DbErr) -> bool {
-    let (DbErr::Conn(inner) | DbErr::Exec(inner) | DbErr::Query(inner)) = error else {
-        return matches!(error, DbErr::ConnectionAcquire(_));
-    };
-    let RuntimeErr::SqlxError(inner) = inner else {
-        return matches!(error, DbErr::Conn(_));
+/// Commits.
+pub async fn commit(transaction: DatabaseTransaction) -> Result<(), CommitError> {
+    transaction
+        .commit()
+        .await
+        .map_err(|error| match failure(&error) {
+            Failure::Contention | Failure::Defect => CommitError::Refused(error),
+            Failure::Outage => CommitError::Unconfirmed(error),
+        })
+}
+
+/// What kind of failure an error tells of.
+pub fn failure(error: &DbErr) -> Failure {
+    let inner = match error {
+        DbErr::ConnectionAcquire(_) => return Failure::Outage,
+        DbErr::Conn(RuntimeErr::SqlxError(inner))
+        | DbErr::Exec(RuntimeErr::SqlxError(inner))
+        | DbErr::Query(RuntimeErr::SqlxError(inner)) => inner,
+        DbErr::Conn(_) => return Failure::Outage,
+        _ => return Failure::Defect,
     };
     match &**inner {
-        sqlx::Error::Database(inner) => inner.code().is_some_and(|code| is_sqlite_outage(&code)),
+        sqlx::Error::Database(inner) => {
+            if let Some(inner) = inner.try_downcast_ref::<MySqlDatabaseError>() {
+                return mysql_failure(inner.number());
+            }
+            inner.code().map_or(Failure::Defect, |code| {
+                // SQLSTATEs have five characters; SQLite's result codes have at most four.
+                if code.len() == 5 {
+                    postgres_failure(&code)
+                } else {
+                    sqlite_failure(&code)
+                }
+            })
+        }
+        // A connection that breaks within an answer breaks the protocol.
         sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::BeginFailed
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        _ => false,
+        | sqlx::Error::WorkerCrashed => Failure::Outage,
+        _ => Failure::Defect,
     }
+}
+
+/// Whether it failed because this process has closed its connections: then there is nothing to wait for.
+pub fn is_closed(error: &DbErr) -> bool {
+    matches!(
+        error,
+        DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)
+    )
+}
+
+/// The store did not answer in the time that it is given.
+pub fn timed_out() -> DbErr {
+    DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)
 }
 
 /// Result codes of SQLite that tell of its surroundings, not of our statements: busy, locked,
 /// read-only, I/O error, full, cannot open. The low byte is the primary code.
-fn is_sqlite_outage(code: &str) -> bool {
-    const OUTAGES: [i32; 6] = [5, 6, 8, 10, 13, 14];
-    code.parse::<i32>()
-        .is_ok_and(|code| OUTAGES.contains(&(code & 0xff)))
+fn sqlite_failure(code: &str) -> Failure {
+    match code.parse::<i32>().map(|code| code & 0xff) {
+        Ok(5 | 6 | 8 | 10 | 13 | 14) => Failure::Outage,
+        _ => Failure::Defect,
+    }
+}
+
+/// SQLSTATEs of PostgreSQL (appendix A of its manual), and of those that speak its protocol.
+fn postgres_failure(code: &str) -> Failure {
+    match code {
+        // serialization_failure, deadlock_detected, lock_not_available
+        "40001" | "40P01" | "55P03" => Failure::Contention,
+        // statement_completion_unknown; query_canceled (the statement's time limit); read_only_sql_transaction, of a
+        // primary that became a standby; internal limits and shutdowns
+        "40003" | "57014" | "25006" | "57P01" | "57P02" | "57P03" | "57P05" => Failure::Outage,
+        // Connection exceptions, insufficient resources, errors of the system below.
+        _ if matches!(code.get(..2), Some("08" | "53" | "58")) => Failure::Outage,
+        _ => Failure::Defect,
+    }
+}
+
+/// Error numbers of MariaDB and MySQL.
+fn mysql_failure(number: u16) -> Failure {
+    match number {
+        // Lock wait timeout; deadlock, and a Galera cluster that did not certify; the same of group replication.
+        1205 | 1213 | 3101 => Failure::Contention,
+        // Disk or table full; too many connections; no memory; not a member of a working cluster; shutting down; network;
+        // error in COMMIT; too many connections of a user; read only; interrupted; killed; out of time.
+        1021
+        | 1114
+        | 1040
+        | 1041
+        | 1042
+        | 1043
+        | 1047
+        | 1053
+        | 1077..=1079
+        | 1152..=1161
+        | 1180
+        | 1184
+        | 1203
+        | 1226
+        | 1290
+        | 1317
+        | 1792
+        | 1836
+        | 1927
+        | 1969
+        | 2006
+        | 2013
+        | 3024
+        | 3100
+        | 3169 => Failure::Outage,
+        _ => Failure::Defect,
+    }
 }

@@ -2,6 +2,9 @@
 
 pub mod backup;
 mod engine;
+mod migrate;
+mod retry;
+mod server;
 mod sqlite;
 mod write_path;
 
@@ -10,10 +13,11 @@ use std::time::Duration;
 use sea_orm::{ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use engine::is_unreachable;
-pub use write_path::{WritePath, renew_many};
+pub use engine::{CommitError, Failure, failure};
+pub use migrate::migrate;
+pub use write_path::WritePath;
 
-use crate::{clock::Rng, config::Config};
+use crate::{clock::Rng, config::Config, error::Result};
 
 /// An open store.
 #[derive(Debug)]
@@ -24,6 +28,11 @@ pub struct Store {
     pub writer: DatabaseConnection,
     /// For renewals.
     pub renewals: WritePath,
+    /// What `renewals` writes with.
+    pub renewing: DatabaseConnection,
+    rng: Rng,
+    /// How long an operation may wait for the store in all.
+    timeout: Duration,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -31,7 +40,7 @@ pub struct Store {
 /// The store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("unsupported database_url: only sqlite:// is served by this release")]
+    #[error("unsupported database_url: it begins with sqlite://, postgres:// or mysql://")]
     UnsupportedUrl,
     #[error("database_url: an in-memory store would forget every session")]
     InMemory,
@@ -50,14 +59,33 @@ impl Store {
     /// # Errors
     /// When it cannot be created or reached.
     pub async fn open(config: &Config, rng: &Rng) -> Result<Self, StoreError> {
-        let timeout = Duration::from_millis(config.database_timeout_ms);
-        let (reader, writer) = sqlite::open(&config.database_url(), timeout).await?;
+        let url = config.database_url();
+        let (reader, writer, renewing) = match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("sqlite") => {
+                let (reader, writer) = sqlite::open(&url, config.database_timeout()).await?;
+                (reader, writer.clone(), writer)
+            }
+            Some("postgres" | "postgresql" | "mysql" | "mariadb") => {
+                let (requests, renewals) = server::open(config).await?;
+                (requests.clone(), requests, renewals)
+            }
+            _ => return Err(StoreError::UnsupportedUrl),
+        };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let renewals = WritePath::start(writer.clone(), rng.clone(), &tasks, stop.clone());
+        let timeout = config.database_timeout();
+        let writing = write_path::Writing {
+            db: renewing.clone(),
+            rng: rng.clone(),
+            timeout,
+        };
+        let renewals = WritePath::start(writing, &tasks, stop.clone());
         Ok(Self {
             reader,
             writer,
             renewals,
+            renewing,
+            rng: rng.clone(),
+            timeout,
             tasks,
             stop,
         })
@@ -69,6 +97,14 @@ impl Store {
     /// When the store does not answer in time.
     pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         engine::begin(&self.writer).await
+    }
+
+    /// Commits. Nothing may be answered before.
+    ///
+    /// # Errors
+    /// When it was not committed, or that is not known.
+    pub async fn commit(&self, transaction: DatabaseTransaction) -> Result<(), CommitError> {
+        engine::commit(transaction).await
     }
 
     /// Whether the store answers, and renewals are taken.
@@ -98,6 +134,7 @@ impl Store {
         self.tasks.close();
         self.tasks.wait().await;
         self.reader.close_by_ref().await?;
-        self.writer.close_by_ref().await
+        self.writer.close_by_ref().await?;
+        self.renewing.close_by_ref().await
     }
 }

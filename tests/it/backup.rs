@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     cli::renewd,
-    support::{ROOT_KEY, TestApp, TestServer},
+    support::{ROOT_KEY, TestApp, TestServer, embedded},
 };
 
 fn restore(dir: &Path, arguments: &[&str]) -> Output {
@@ -22,7 +22,9 @@ fn restore(dir: &Path, arguments: &[&str]) -> Output {
 
 fn command(dir: &Path) -> Command {
     let mut command = renewd(dir);
-    command.env("RENEWD_ROOT_KEY", ROOT_KEY);
+    command
+        .env_remove("RENEWD_DATABASE_URL")
+        .env("RENEWD_ROOT_KEY", ROOT_KEY);
     command
 }
 
@@ -35,7 +37,7 @@ struct Lost {
 }
 
 async fn lose() -> Lost {
-    let server = TestServer::start().await;
+    let server = TestServer::start_embedded().await;
     let app = server.app().await;
     let at_copy = app.sign().await.refresh_token();
     let copy = server.dir.path().join("copies/renewd.db");
@@ -80,7 +82,7 @@ async fn a_restored_copy_stands_where_it_stood() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    let server = TestServer::start_in(lost.dir, |_| ()).await;
+    let server = TestServer::start_in(lost.dir, embedded).await;
     let app = server.known_app(&lost.app);
     assert_eq!(app.renew(&lost.at_copy).await.status, 200);
     app.renew(&lost.afterwards)
@@ -103,7 +105,7 @@ async fn sessions_of_unknown_fate_are_ended_on_request() {
     let output = restore(lost.dir.path(), &arguments);
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("ended 1 sessions"), "{said}");
-    let server = TestServer::start_in(lost.dir, |_| ()).await;
+    let server = TestServer::start_in(lost.dir, embedded).await;
     let app = server.known_app(&lost.app);
     app.renew(&lost.at_copy)
         .await

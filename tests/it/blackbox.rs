@@ -15,14 +15,14 @@ use crate::{
 };
 
 /// A running server; killed when dropped.
-struct Process {
+pub struct Process {
     child: Child,
     url: String,
     stderr: BufReader<ChildStderr>,
 }
 
 impl Process {
-    fn start(dir: &Path) -> Self {
+    pub fn start(dir: &Path) -> Self {
         let mut child = renewd(dir)
             .env("RENEWD_LISTEN", "127.0.0.1:0")
             .env("RENEWD_METRICS_LISTEN", "127.0.0.1:0")
@@ -40,16 +40,28 @@ impl Process {
         Self { child, url, stderr }
     }
 
-    fn post(&self, path: &str, key: &str, body: &Value) -> (u16, Value) {
+    pub fn post(&self, path: &str, key: &str, body: &Value) -> (u16, Value) {
+        self.call("POST", path, key, Some(body))
+    }
+
+    pub fn call(&self, method: &str, path: &str, key: &str, body: Option<&Value>) -> (u16, Value) {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
+            .allow_non_standard_methods(true)
             .build()
             .into();
-        let mut response = agent
-            .post(format!("{}{path}", self.url))
-            .header("authorization", key)
-            .send_json(body)
-            .unwrap();
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url))
+            .header("authorization", key);
+        let response = match body {
+            Some(body) => {
+                let request = request.header("content-type", "application/json");
+                agent.run(request.body(body.to_string()).unwrap())
+            }
+            None => agent.run(request.body(()).unwrap()),
+        };
+        let mut response = response.unwrap();
         let body = response.body_mut().read_json().unwrap();
         (response.status().as_u16(), body)
     }

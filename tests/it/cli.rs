@@ -8,10 +8,16 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The program, in a folder of its own and with an environment of its own.
+use crate::support::engine;
+
+/// The program, in a folder of its own and with an environment of its own, on the engine under test.
 pub fn renewd(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_renewd"));
     command.current_dir(dir).env_clear();
+    let url = engine::database_url(&dir.join("data"));
+    if !url.is_empty() {
+        command.env("RENEWD_DATABASE_URL", url);
+    }
     command
 }
 
@@ -146,6 +152,7 @@ fn settings_come_from_file_environment_and_flags() {
         "leeway = 1\njwks_max_age = 60\nlog = 'warn'\ndatabase_url = 'postgres://me:hush@host/db'";
     std::fs::write(dir.path().join("renewd.toml"), file).unwrap();
     let output = renewd(dir.path())
+        .env_remove("RENEWD_DATABASE_URL")
         .env("RENEWD_JWKS_MAX_AGE", "120")
         .env("RENEWD_LOG", "error")
         .env("RENEWD_TRUSTED_PROXIES", "10.0.0.0/8,::1")

@@ -340,12 +340,16 @@ async fn preflights() {
 #[tokio::test]
 async fn a_store_that_is_down_signs_nobody_out() {
     for outage in ["app in memory", "app not in memory", "store closed"] {
-        let (server, app) = start().await;
+        let server = TestServer::start().await;
+        let app = server
+            .app_with(json!({"allowed_origins": [ORIGIN, LOCAL]}))
+            .await;
         let first = app.sign().await;
         assert_eq!(server.root().get("/root/list").await.status, 200);
         let store = &server.app.store;
-        store.reader.close_by_ref().await.unwrap();
-        store.writer.close_by_ref().await.unwrap();
+        for connections in [&store.reader, &store.writer, &store.renewing] {
+            connections.close_by_ref().await.unwrap();
+        }
         match outage {
             "app not in memory" => server.app.directory.drop_all(),
             "store closed" => store.close().await.unwrap(),

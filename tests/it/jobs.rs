@@ -15,13 +15,11 @@ use renewd::{
     jobs::{Lease, purge, rotate},
     signing,
 };
-use sea_orm::{
-    ConnectionTrait, DbBackend, EntityTrait, IntoActiveModel, PaginatorTrait, Statement,
-};
+use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, Statement};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{TestApp, TestServer};
+use crate::support::{TestApp, TestServer, engine};
 
 const DAY: i64 = 86_400;
 /// For how long a key is published before it signs.
@@ -49,16 +47,6 @@ async fn sessions(server: &TestServer) -> u64 {
 async fn signing_keys(server: &TestServer) -> u64 {
     let all = signing_key::Entity::find();
     all.count(&server.app.store.reader).await.unwrap()
-}
-
-async fn execute(server: &TestServer, sql: &str) {
-    server
-        .app
-        .store
-        .writer
-        .execute_unprepared(sql)
-        .await
-        .unwrap();
 }
 
 /// Makes that many sessions that are due to be purged.
@@ -150,7 +138,7 @@ async fn a_lost_lease_ends_the_work() {
     let fence = async |db: &sea_orm::DatabaseTransaction| lease.hold(db).await;
     let id = app.id.parse().unwrap();
     let result = signing::advance(&server.app, id, fence).await;
-    assert!(matches!(result, Err(Error::Unavailable(_))), "{result:?}");
+    assert!(matches!(result, Err(Error::LeaseLost)), "{result:?}");
     assert_eq!(signing_keys(&server).await, 1);
     lease.release(&Ok(7)).await.unwrap();
     assert_eq!(lease_of(&server, "rotate").await, held);
@@ -163,16 +151,28 @@ async fn a_lease_that_is_lost_between_two_batches_ends_the_run() {
     let app = server.app().await;
     expired_sessions(&server, &app, 1100).await;
     let node = NodeId::EXAMPLE;
-    execute(
-        &server,
-        &format!(
-            "CREATE TRIGGER takes_over AFTER DELETE ON session BEGIN \
-             UPDATE lease SET holder = '{node}', expires_at = 9000000000000; END"
-        ),
-    )
-    .await;
+    let (when, takes_over) = (
+        "CREATE TRIGGER takes_over AFTER DELETE ON session",
+        format!("UPDATE lease SET holder = '{node}', expires_at = 9000000000000"),
+    );
+    let function = format!(
+        "CREATE FUNCTION takes_over() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {takes_over}; RETURN OLD; END $$"
+    );
+    let statements = [
+        [
+            &format!("{when} BEGIN {takes_over}; END"),
+            function.as_str(),
+            &format!("{when} FOR EACH ROW {takes_over}"),
+        ],
+        [
+            "",
+            &format!("{when} FOR EACH ROW EXECUTE FUNCTION takes_over()"),
+            "",
+        ],
+    ];
+    engine::run(&server.app.store.writer, &statements).await;
     let result = purge::run(&server.app, &never()).await;
-    assert!(matches!(result, Err(Error::Unavailable(_))), "{result:?}");
+    assert!(matches!(result, Err(Error::LeaseLost)), "{result:?}");
     assert_eq!(sessions(&server).await, 600);
     let held = lease_of(&server, "purge").await;
     let expected = lease::Model {
@@ -220,16 +220,15 @@ async fn the_last_run_is_shown() {
 
     app.sign().await;
     server.advance(7201 + DAY);
-    let fails =
-        "CREATE TRIGGER fails BEFORE DELETE ON session BEGIN SELECT RAISE(ABORT, 'the cause'); END";
-    execute(&server, fails).await;
+    let writer = &server.app.store.writer;
+    engine::poison(writer, "BEFORE DELETE", "session", "the cause").await;
     let result = purge::run(&server.app, &never()).await;
     assert!(matches!(result, Err(Error::Internal(_))), "{result:?}");
     let second = "2025-02-26T23:57:30.25Z";
     let failed = job("purge", second, 3, Some("internal error"), None);
     assert_eq!(stats().await, json!([failed, rotated]));
 
-    execute(&server, "DROP TRIGGER fails").await;
+    engine::cure(writer, "session").await;
     let lease = Lease::take(&server.app, "purge").await.unwrap().unwrap();
     let held = job(
         "purge",
@@ -260,17 +259,41 @@ async fn sessions_are_purged_in_batches() {
     expired_sessions(&server, &app, 1100).await;
     let live = app.sign().await;
     // Each batch sees to the lease first.
-    for sql in [
-        "CREATE TABLE batch (removed INTEGER)",
-        "CREATE TRIGGER begins AFTER UPDATE ON lease BEGIN INSERT INTO batch VALUES (0); END",
-        "CREATE TRIGGER removes AFTER DELETE ON session BEGIN UPDATE batch SET removed = removed + 1 \
-         WHERE rowid = (SELECT max(rowid) FROM batch); END",
-    ] {
-        execute(&server, sql).await;
-    }
+    let statements = [
+        [
+            "CREATE TABLE batch (id INTEGER PRIMARY KEY, removed BIGINT)",
+            "CREATE TABLE batch (id BIGSERIAL PRIMARY KEY, removed BIGINT)",
+            "CREATE TABLE batch (id BIGINT AUTO_INCREMENT PRIMARY KEY, removed BIGINT)",
+        ],
+        [
+            "CREATE TRIGGER begins AFTER UPDATE ON lease BEGIN INSERT INTO batch (removed) VALUES (0); END",
+            "CREATE FUNCTION begins() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN INSERT INTO batch (removed) VALUES (0); RETURN NEW; END'",
+            "CREATE TRIGGER begins AFTER UPDATE ON lease FOR EACH ROW INSERT INTO batch (removed) VALUES (0)",
+        ],
+        [
+            "CREATE TRIGGER removes AFTER DELETE ON session BEGIN UPDATE batch SET removed = removed + 1 \
+             WHERE id = (SELECT max(id) FROM batch); END",
+            "CREATE FUNCTION removes() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN UPDATE batch SET removed = removed + 1 WHERE id = (SELECT max(id) FROM batch); RETURN OLD; END'",
+            "CREATE TRIGGER removes AFTER DELETE ON session FOR EACH ROW UPDATE batch SET removed = removed + 1 \
+             ORDER BY id DESC LIMIT 1",
+        ],
+        [
+            "",
+            "CREATE TRIGGER begins AFTER UPDATE ON lease FOR EACH ROW EXECUTE FUNCTION begins()",
+            "",
+        ],
+        [
+            "",
+            "CREATE TRIGGER removes AFTER DELETE ON session FOR EACH ROW EXECUTE FUNCTION removes()",
+            "",
+        ],
+    ];
+    engine::run(&server.app.store.writer, &statements).await;
     assert_eq!(purge(&server).await, Some(1100));
-    let sql = "SELECT removed FROM batch WHERE removed > 0 ORDER BY rowid";
-    let statement = Statement::from_string(DbBackend::Sqlite, sql);
+    let sql = "SELECT removed FROM batch WHERE removed > 0 ORDER BY id";
+    let statement = Statement::from_string(engine::backend(), sql);
     let rows = server
         .app
         .store

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Capture, ROOT_KEY, TestServer, new_session};
+use crate::support::{Capture, ROOT_KEY, TestServer, engine, new_session};
 
 /// At the lowest level, of all libraries too, with tokens and keys sent to where they do not belong.
 #[tokio::test]
@@ -45,12 +45,7 @@ async fn no_token_key_or_claim_is_in_any_log_line() {
         .get("/ping")
         .await;
     // The cause of a failure is logged, and must not bring along what it was about.
-    let poison =
-        "CREATE TRIGGER poison BEFORE UPDATE ON session BEGIN SELECT RAISE(ABORT, 'no'); END";
-    let writer = &server.app.store.writer;
-    sea_orm::ConnectionTrait::execute_unprepared(writer, poison)
-        .await
-        .unwrap();
+    engine::poison(&server.app.store.writer, "BEFORE UPDATE", "session", "no").await;
     let third = app.sign().await;
     app.renew(&third.refresh_token())
         .await

@@ -12,6 +12,7 @@ mod audit;
 mod backup;
 mod blackbox;
 mod cli;
+mod engines;
 mod errors;
 mod jobs;
 mod logs;

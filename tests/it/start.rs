@@ -12,11 +12,12 @@ use renewd::{
 };
 use tempfile::TempDir;
 
-use crate::support::{ROOT_KEY, TestServer};
+use crate::support::{ROOT_KEY, TestServer, engine};
 
 async fn open(dir: &TempDir, secrets: Secrets) -> Result<Opened, StartError> {
     let mut config = Config::load(None, Default::default()).unwrap();
     config.data_dir = dir.path().join("data");
+    config.database_url = engine::database_url(&config.data_dir);
     let rng = Rng::new(ChaCha12Rng::seed_from_u64(8));
     App::open(config, secrets, Clock::system(), rng).await
 }
@@ -30,9 +31,8 @@ async fn refusal(dir: &TempDir, secrets: Secrets) -> String {
 
 /// What the store says, whatever log it stands in.
 async fn content(dir: &TempDir) -> (Vec<String>, BTreeMap<String, i64>) {
-    use sea_orm::{ConnectionTrait, DbBackend, Statement};
-    let url = format!("sqlite://{}/data/renewd.db", dir.path().display());
-    let db = sea_orm::Database::connect(url).await.unwrap();
+    use sea_orm::{ConnectionTrait, Statement};
+    let db = engine::connect(&dir.path().join("data")).await;
     let mut counts = BTreeMap::new();
     for table in [
         "app",
@@ -42,11 +42,11 @@ async fn content(dir: &TempDir) -> (Vec<String>, BTreeMap<String, i64>) {
         "setting",
         "seaql_migrations",
     ] {
-        let sql = format!("SELECT COUNT(*) AS rows FROM {table}");
+        let sql = format!("SELECT COUNT(*) AS count FROM {table}");
         let row = db
-            .query_one_raw(Statement::from_string(DbBackend::Sqlite, sql))
+            .query_one_raw(Statement::from_string(engine::backend(), sql))
             .await;
-        let rows = row.unwrap().unwrap().try_get("", "rows").unwrap();
+        let rows = row.unwrap().unwrap().try_get("", "count").unwrap();
         counts.insert(table.to_owned(), rows);
     }
     db.close().await.unwrap();
@@ -178,8 +178,14 @@ async fn rotating_the_root_key_ends_the_old_one() {
 #[tokio::test]
 async fn other_stores_are_refused_by_name() {
     for (url, expected) in [
-        ("postgres://localhost/renewd", "only sqlite:// is served"),
-        ("mysql://localhost/renewd", "only sqlite:// is served"),
+        (
+            "oracle://localhost/renewd",
+            "it begins with sqlite://, postgres:// or mysql://",
+        ),
+        (
+            "renewd.db",
+            "it begins with sqlite://, postgres:// or mysql://",
+        ),
         ("sqlite::memory:", "would forget every session"),
         ("sqlite://x.db?mode=memory", "would forget every session"),
     ] {

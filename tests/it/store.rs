@@ -6,13 +6,13 @@ use entity::{session, signing_key};
 use migration::{Migrator, MigratorTrait};
 use renewd::jobs::purge;
 use sea_orm::{
-    ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, QueryFilter, QueryTrait, Statement,
-    TransactionTrait, entity::prelude::*,
+    ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, PaginatorTrait, QueryFilter,
+    QueryTrait, Statement, TransactionTrait, entity::prelude::*,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{ROOT_KEY, TestServer, decode};
+use crate::support::{ROOT_KEY, TestServer, decode, embedded, engine};
 
 /// Row 4: a commit that fails hands out nothing and uses up nothing.
 #[tokio::test]
@@ -20,19 +20,7 @@ async fn nothing_is_answered_before_the_commit() {
     let server = TestServer::start().await;
     let app = server.app().await;
     let first = app.sign().await;
-    // The statements succeed; the commit finds the broken reference.
-    for sql in [
-        "CREATE TABLE poison (id TEXT REFERENCES app (id) DEFERRABLE INITIALLY DEFERRED)",
-        "CREATE TRIGGER poison AFTER UPDATE ON session BEGIN INSERT INTO poison VALUES ('none'); END",
-    ] {
-        server
-            .app
-            .store
-            .writer
-            .execute_unprepared(sql)
-            .await
-            .unwrap();
-    }
+    engine::poison_commit(&server.app.store.writer).await;
 
     for _ in 0..3 {
         let failed = app.renew(&first.refresh_token()).await;
@@ -41,13 +29,7 @@ async fn nothing_is_answered_before_the_commit() {
     }
     assert_eq!(app.sessions().await[0]["renewals"], 0);
 
-    server
-        .app
-        .store
-        .writer
-        .execute_unprepared("DROP TRIGGER poison")
-        .await
-        .unwrap();
+    engine::cure(&server.app.store.writer, "session").await;
     let second = app.renew(&first.refresh_token()).await;
     assert_eq!(second.status, 200, "{}", second.raw);
 }
@@ -64,9 +46,18 @@ async fn a_store_that_is_locked_delays_and_loses_nothing() {
         .unwrap();
     let lock = other.begin_with_options(sea_orm::TransactionOptions {
         sqlite_transaction_mode: Some(sea_orm::SqliteTransactionMode::Immediate),
+        // Where it locks the gaps, too, in which new rows would lie.
+        isolation_level: (engine::backend() == DbBackend::MySql)
+            .then_some(sea_orm::IsolationLevel::RepeatableRead),
         ..Default::default()
     });
     let lock = lock.await.unwrap();
+    let all = engine::sql(
+        "SELECT 1",
+        "LOCK TABLE session IN EXCLUSIVE MODE",
+        "SELECT * FROM session FOR UPDATE",
+    );
+    lock.execute_unprepared(all).await.unwrap();
     app.renew(&first.refresh_token())
         .await
         .assert_problem(503, "unavailable");
@@ -92,7 +83,7 @@ async fn no_token_and_no_key_is_on_disk_in_clear() {
     let first = app.sign().await;
     let second = app.renew(&first.refresh_token()).await;
     let key_id = second.text("key_id");
-    let mut bytes = Vec::new();
+    let mut bytes = content(&server.app.store.reader).await;
     for entry in fs::read_dir(server.dir.path().join("data")).unwrap() {
         bytes.extend(fs::read(entry.unwrap().path()).unwrap());
     }
@@ -121,6 +112,38 @@ async fn no_token_and_no_key_is_on_disk_in_clear() {
     assert!(!contains(&oids));
 }
 
+/// The names of the tables.
+async fn tables(db: &DatabaseConnection) -> Vec<String> {
+    let sql = engine::sql(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+        "SELECT table_name::text AS name FROM information_schema.tables WHERE table_schema = current_schema()",
+        "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = DATABASE()",
+    );
+    let statement = Statement::from_string(engine::backend(), sql);
+    let rows = db.query_all_raw(statement).await.unwrap();
+    let names = rows.iter().map(|row| row.try_get("", "name").unwrap());
+    names.collect()
+}
+
+/// All that stands in the tables, one value after the other.
+async fn content(db: &DatabaseConnection) -> Vec<u8> {
+    let mut content = Vec::new();
+    for table in tables(db).await {
+        let all = Statement::from_string(engine::backend(), format!("SELECT * FROM {table}"));
+        for row in db.query_all_raw(all).await.unwrap() {
+            for column in row.column_names() {
+                let text = row.try_get::<Option<String>>("", &column);
+                let bytes = || row.try_get::<Option<Vec<u8>>>("", &column);
+                let value = text
+                    .map(|text| text.map(String::into_bytes))
+                    .or_else(|_| bytes());
+                content.extend(value.ok().flatten().unwrap_or_default());
+            }
+        }
+    }
+    content
+}
+
 /// Row 8: every look-up on the way of a request goes by an index.
 #[tokio::test]
 async fn no_request_scans_the_sessions() {
@@ -132,22 +155,27 @@ async fn no_request_scans_the_sessions() {
     let by_id = session::Entity::find().filter(session::Column::Id.is_in([session, session]));
     let by_subject = session::renewable_of(id, "test@test.com", 0, [], now);
     let by_end = session::Entity::find().filter(session::Column::ExpiresAt.lt(now));
+    let primary = engine::sql("sqlite_autoindex_session_1", "session_pkey", "PRIMARY");
+    let db = engine::connect(&server.app.config.data_dir).await;
+    // A table of one row is sooner read than its index.
+    let insist = ["SELECT 1", "SET enable_seqscan = off", "SELECT 1"];
+    engine::run(&db, &[insist]).await;
     for (query, index) in [
-        (by_id, "sqlite_autoindex_session_1"),
+        (by_id, primary),
         (by_subject, "ix_session_app_id_sub"),
         (by_end, "ix_session_expires_at"),
     ] {
-        let mut statement = query.build(DbBackend::Sqlite);
-        statement.sql = format!("EXPLAIN QUERY PLAN {}", statement.sql);
-        let plan = server
-            .app
-            .store
-            .reader
-            .query_all_raw(statement)
-            .await
-            .unwrap();
-        let detail: String = plan[0].try_get("", "detail").unwrap();
-        assert!(detail.contains(&format!("USING INDEX {index}")), "{detail}");
+        let mut statement = query.build(engine::backend());
+        let explain = engine::sql("EXPLAIN QUERY PLAN", "EXPLAIN", "EXPLAIN");
+        statement.sql = format!("{explain} {}", statement.sql);
+        let plan = db.query_all_raw(statement).await.unwrap();
+        let column = engine::sql("detail", "QUERY PLAN", "key");
+        let rows = plan
+            .iter()
+            .map(|row| row.try_get::<String>("", column).unwrap());
+        let plan = rows.collect::<Vec<_>>().join("\n");
+        let expected = engine::sql("USING INDEX {}", "{}", "{}").replace("{}", index);
+        assert!(plan.contains(&expected), "{plan}");
     }
 }
 
@@ -283,7 +311,11 @@ async fn ended_sessions_and_deleted_apps_are_purged() {
 /// Only its owner reads the store and the master key; both and their folder are made.
 #[tokio::test]
 async fn files_are_private() {
-    let server = TestServer::start_with(|config| config.data_dir.push("deeper/still")).await;
+    let start = TestServer::start_with(|config| {
+        config.data_dir.push("deeper/still");
+        embedded(config);
+    });
+    let server = start.await;
     server.app().await;
     let folder = server.dir.path().join("data/deeper/still");
     let mut names = Vec::new();
@@ -303,7 +335,7 @@ async fn files_are_private() {
 /// Durable, and with references that hold.
 #[tokio::test]
 async fn sqlite_is_set_up_for_durability() {
-    let server = TestServer::start().await;
+    let server = TestServer::start_embedded().await;
     for db in [&server.app.store.writer, &server.app.store.reader] {
         for (pragma, expected) in [
             ("synchronous", "2"),
@@ -326,12 +358,7 @@ async fn migrations_go_down_and_up() {
     let server = TestServer::start().await;
     let db = &server.app.store.writer;
     Migrator::down(db, None).await.unwrap();
-    let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
-    let left = db
-        .query_all_raw(Statement::from_string(DbBackend::Sqlite, tables))
-        .await
-        .unwrap();
-    assert_eq!(left.len(), 1, "the list of migrations alone");
+    assert_eq!(tables(db).await, ["seaql_migrations"]);
     Migrator::up(db, None).await.unwrap();
     let dir = server.stop().await;
     let server = TestServer::start_in(dir, |_| ()).await;

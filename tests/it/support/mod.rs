@@ -3,10 +3,11 @@
 mod answer;
 mod capture;
 mod client;
+pub mod engine;
 
 use std::sync::{
     Arc,
-    atomic::{AtomicI64, Ordering},
+    atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
 use entity::Timestamp;
@@ -51,6 +52,11 @@ impl TestServer {
         Self::start_with(|_| ()).await
     }
 
+    /// On the embedded store, whatever engine is under test: for what it alone has.
+    pub async fn start_embedded() -> Self {
+        Self::start_with(embedded).await
+    }
+
     /// With settings that `change` made.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -62,6 +68,9 @@ impl TestServer {
         let mut config = Config::load(None, Default::default()).unwrap();
         config.data_dir = dir.path().join("data");
         change(&mut config);
+        if config.database_url.is_empty() {
+            config.database_url = engine::database_url(&config.data_dir);
+        }
         let secrets = Secrets {
             root_key: Some(entity::PlainSecret::from_text(ROOT_KEY)),
             ..Secrets::default()
@@ -69,7 +78,10 @@ impl TestServer {
         let millis = Arc::new(AtomicI64::new(START_MILLIS));
         let shown = millis.clone();
         let clock = Clock::from_fn(move || Timestamp::from_millis(shown.load(Ordering::SeqCst)));
-        let rng = Rng::new(ChaCha12Rng::seed_from_u64(7));
+        // Two servers on one store do not draw the same.
+        static SERVERS: AtomicU64 = AtomicU64::new(7);
+        let seed = SERVERS.fetch_add(1, Ordering::Relaxed);
+        let rng = Rng::new(ChaCha12Rng::seed_from_u64(seed));
         let opened = App::open(config, secrets, clock, rng).await.unwrap();
         let app = Arc::new(opened.app);
         let endpoint = Arc::new(renewd::api::endpoint(app.clone()).boxed());
@@ -137,6 +149,12 @@ impl TestServer {
             server: self.endpoint.clone(),
         }
     }
+}
+
+/// Chooses the embedded store.
+pub fn embedded(config: &mut Config) {
+    let file = config.data_dir.join("renewd.db");
+    config.database_url = format!("sqlite://{}?mode=rwc", file.display());
 }
 
 /// The body that makes the app of [`TestServer::app`].

@@ -1,0 +1,54 @@
+//! Brings the tables of a store up to date, while other processes may be doing the same.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
+
+/// How often it is looked whether another process, which is making the tables, is done.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often in a row it may have got no further.
+const PATIENCE: u32 = 25;
+
+/// Brings the tables to this release. A store that a later release has changed is left as it is: what was added to it does
+/// not concern this one.
+///
+/// # Errors
+/// When the tables cannot be changed, or are those of another history.
+pub async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
+    let own: BTreeSet<String> = Migrator::migrations()
+        .iter()
+        .map(|migration| migration.name().to_owned())
+        .collect();
+    let (mut seen, mut waited) = (None, 0);
+    loop {
+        let applied = applied(db).await?;
+        if own.is_subset(&applied) {
+            return Ok(());
+        }
+        // Of two that begin the same migration, one fails with its first statement, and waits for the other.
+        let Err(error) = Migrator::up(db, None).await else {
+            return Ok(());
+        };
+        if seen.as_ref() != Some(&applied) {
+            (seen, waited) = (Some(applied), 0);
+        } else if waited == PATIENCE {
+            return Err(error);
+        }
+        waited += 1;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn applied(db: &DatabaseConnection) -> Result<BTreeSet<String>, DbErr> {
+    let manager = migration::SchemaManager::new(db);
+    if !manager.has_table("seaql_migrations").await? {
+        return Ok(BTreeSet::new());
+    }
+    let select = Statement::from_string(
+        db.get_database_backend(),
+        "SELECT version FROM seaql_migrations",
+    );
+    let rows = db.query_all_raw(select).await?;
+    rows.iter().map(|row| row.try_get("", "version")).collect()
+}
