@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use entity::{setting, signing_key};
+use entity::{session::TokenMac, setting, signing_key};
 use keys::{MasterKey, PrivateKey, SealError};
 use sea_orm::{ConnectionTrait, DbErr};
 use zeroize::Zeroizing;
@@ -161,6 +161,13 @@ impl MasterKeys {
             .with(|mut rng| key.seal(&mut rng, label, plain))
             .map_err(Error::internal)?;
         Ok((sealed, key.fingerprint()))
+    }
+
+    /// The keyed hash by which a refresh token is recognised. It changes with the master key: what was hashed before is
+    /// verified in full again.
+    pub fn token_mac(&self, token: &str) -> TokenMac {
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        TokenMac::new(loaded.current.token_mac(token))
     }
 
     fn get(&self) -> Loaded {

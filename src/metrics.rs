@@ -23,6 +23,7 @@ pub struct Metrics {
     requests: Family<Request, Counter>,
     durations: Family<Route, Histogram>,
     renewals: Family<RenewalResult, Counter>,
+    verified: Counter,
     refusals: Counter,
     jobs: Family<JobResult, Counter>,
     registry: Arc<Registry>,
@@ -55,6 +56,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let requests = Family::default();
         let renewals = Family::default();
+        let verified = Counter::default();
         let refusals = Counter::default();
         let jobs = Family::default();
         // 0.1 ms to 3.3 s.
@@ -70,6 +72,11 @@ impl Default for Metrics {
         );
         registry.register("renewals", "Renewals by their result", renewals.clone());
         registry.register(
+            "refresh_tokens_verified",
+            "Refresh tokens whose signature was verified: those that are not, byte for byte, the ones handed out last",
+            verified.clone(),
+        );
+        registry.register(
             "administration_refused",
             "Requests to the administration without a good root key",
             refusals.clone(),
@@ -79,6 +86,7 @@ impl Default for Metrics {
             requests,
             durations,
             renewals,
+            verified,
             refusals,
             jobs,
             registry: Arc::new(registry),
@@ -118,6 +126,11 @@ impl Metrics {
             Err(_) => "error",
         };
         self.renewals.get_or_create(&RenewalResult { result }).inc();
+    }
+
+    /// Counts a refresh token whose signature is verified.
+    pub fn verifies(&self) {
+        self.verified.inc();
     }
 
     /// Counts a request to the administration that was refused.

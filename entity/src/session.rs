@@ -1,5 +1,6 @@
 //! `session`: one row a session, updated in place by each renewal. No token is stored.
 
+use aws_lc_rs::constant_time;
 use sea_orm::{
     ActiveEnum, ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder,
     QuerySelect, Select, entity::prelude::*,
@@ -37,10 +38,43 @@ pub struct Model {
     /// `nbf` and `exp` of the refresh token.
     pub not_before: Timestamp,
     pub expires_at: Timestamp,
+    /// The keyed hash of the refresh token that was handed out last, where it is known.
+    pub refresh_mac: Option<TokenMac>,
     /// When the session ends whatever happens.
     pub ends_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
     pub revoked_for: Option<Revocation>,
+}
+
+/// A keyed hash of a token, 128 bits. The key is not in the store.
+#[derive(Clone, DeriveValueType)]
+pub struct TokenMac(Vec<u8>);
+
+impl TokenMac {
+    /// From its bytes.
+    pub fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes.to_vec())
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+// In constant time: what is compared with it comes from outside.
+impl PartialEq for TokenMac {
+    fn eq(&self, other: &Self) -> bool {
+        constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+impl Eq for TokenMac {}
+
+impl std::fmt::Debug for TokenMac {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenMac(redacted)")
+    }
 }
 
 /// Why a session was ended.
@@ -106,17 +140,6 @@ pub async fn find_in(
         .await
 }
 
-/// The sessions of these ids, of any app: whoever calls compares the app.
-///
-/// # Errors
-/// Those of the store.
-pub async fn find_many(
-    db: &impl ConnectionTrait,
-    ids: impl IntoIterator<Item = SessionId>,
-) -> Result<Vec<Model>, DbErr> {
-    Entity::find().filter(Column::Id.is_in(ids)).all(db).await
-}
-
 /// The sessions of a subject that can still be renewed: neither revoked, nor past, nor flushed, nor
 /// signed by a revoked key.
 pub fn renewable_of(
@@ -170,40 +193,6 @@ pub async fn oldest_beyond(
         .await?;
     let keep = usize::try_from(keep).unwrap_or(usize::MAX);
     Ok(ids.into_iter().skip(keep).collect())
-}
-
-/// Writes `next` over `previous`, if nobody wrote in between: the one guarded update of a renewal.
-/// `false` when somebody did.
-///
-/// # Errors
-/// Those of the store.
-pub async fn advance(
-    db: &impl ConnectionTrait,
-    previous: &Model,
-    next: &Model,
-) -> Result<bool, DbErr> {
-    let update = Entity::update_many()
-        .set(ActiveModel {
-            ip: Set(next.ip.clone()),
-            user_agent: Set(next.user_agent.clone()),
-            token_id: Set(next.token_id),
-            key_id: Set(next.key_id),
-            parent_id: Set(next.parent_id),
-            parent_until: Set(next.parent_until),
-            generation: Set(next.generation),
-            issued_at: Set(next.issued_at),
-            auth_not_before: Set(next.auth_not_before),
-            auth_expires_at: Set(next.auth_expires_at),
-            not_before: Set(next.not_before),
-            expires_at: Set(next.expires_at),
-            revoked_at: Set(next.revoked_at),
-            revoked_for: Set(next.revoked_for),
-            ..Default::default()
-        })
-        .filter(Column::Id.eq(previous.id))
-        .filter(Column::TokenId.eq(previous.token_id))
-        .filter(Column::RevokedAt.is_null());
-    Ok(update.exec(db).await?.rows_affected == 1)
 }
 
 /// What to end.

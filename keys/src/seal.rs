@@ -2,7 +2,7 @@
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
-    digest,
+    digest, hmac,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rand::CryptoRng;
@@ -15,6 +15,14 @@ const VERSION: u8 = 1;
 pub struct MasterKey {
     bytes: Zeroizing<[u8; 32]>,
     cipher: LessSafeKey,
+    recognition: hmac::Key,
+}
+
+/// The key of [`MasterKey::token_mac`], which is used for nothing else.
+fn recognition_key(master: &[u8]) -> hmac::Key {
+    let master = hmac::Key::new(hmac::HMAC_SHA256, master);
+    let own = hmac::sign(&master, b"renewd/recognition-of-refresh-tokens");
+    hmac::Key::new(hmac::HMAC_SHA256, own.as_ref())
 }
 
 /// The text is not a master key.
@@ -54,8 +62,9 @@ impl MasterKey {
     fn from_bytes(bytes: Zeroizing<[u8; 32]>) -> Result<Self, MasterKeyError> {
         let cipher = UnboundKey::new(&AES_256_GCM, bytes.as_ref()).map_err(|_| MasterKeyError)?;
         Ok(Self {
-            bytes,
             cipher: LessSafeKey::new(cipher),
+            recognition: recognition_key(bytes.as_ref()),
+            bytes,
         })
     }
 
@@ -68,6 +77,14 @@ impl MasterKey {
         let mut first = [0; 8];
         first.copy_from_slice(&hash.as_ref()[..8]);
         i64::from_be_bytes(first)
+    }
+
+    /// A keyed hash of a token (HMAC-SHA-256, RFC 2104, cut to 128 bits): who reads the store learns nothing of the token,
+    /// and who writes to it cannot make one that is recognised.
+    pub fn token_mac(&self, token: &str) -> [u8; 16] {
+        let mut mac = [0; 16];
+        mac.copy_from_slice(&hmac::sign(&self.recognition, token.as_bytes()).as_ref()[..16]);
+        mac
     }
 
     /// The form in which it is written to its file.

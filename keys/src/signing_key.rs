@@ -11,7 +11,7 @@ use p256::pkcs8::{Document, LineEnding};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::{Algorithm, pair::Pair};
+use crate::{Algorithm, TokenType, jws::encode_header, pair::Pair};
 
 /// A private key as PKCS#8 DER (RFC 5958), wiped from memory when dropped.
 pub type PrivateKey = Zeroizing<Vec<u8>>;
@@ -54,6 +54,17 @@ pub struct PublicKey {
     pub jwk: Jwk,
     pub(crate) jws_algorithm: jsonwebtoken::Algorithm,
     pub(crate) decoding: DecodingKey,
+    auth_header: String,
+    refresh_header: String,
+}
+
+impl PublicKey {
+    pub(crate) fn header(&self, token_type: TokenType) -> &str {
+        match token_type {
+            TokenType::Auth => &self.auth_header,
+            TokenType::Refresh => &self.refresh_header,
+        }
+    }
 }
 
 /// A parsed signing key: parsing costs more than half a signature, so this is kept.
@@ -82,6 +93,8 @@ impl SigningKey {
             jwk: pair.jwk(id, algorithm),
             jws_algorithm: jws_algorithm(algorithm).ok_or_else(error)?,
             decoding: pair.decoding(),
+            auth_header: encode_header(algorithm, id, TokenType::Auth),
+            refresh_header: encode_header(algorithm, id, TokenType::Refresh),
         };
         Ok(Self {
             pair,

@@ -6,6 +6,7 @@ pub use sea_orm_migration::prelude::{MigratorTrait, SchemaManager};
 mod dialect;
 mod m20261120_000001_sessions;
 mod m20261120_000002_administration;
+mod m20261120_000003_recognition;
 
 /// Brings a store to the tables of this release.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20261120_000001_sessions::Migration),
             Box::new(m20261120_000002_administration::Migration),
+            Box::new(m20261120_000003_recognition::Migration),
         ]
     }
 }

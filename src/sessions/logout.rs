@@ -1,7 +1,7 @@
 //! Ends sessions before their time.
 
 use entity::{
-    SessionId,
+    SessionId, Timestamp,
     session::{self, Revocation, Target},
 };
 
@@ -11,7 +11,7 @@ use crate::{
     audit::{Action, Event, record},
     error::{Error, Result},
     sessions::tokens::{TokenClaims, read},
-    store::CommitError,
+    store::{CommitError, Ending},
 };
 
 /// Which sessions to end.
@@ -36,31 +36,53 @@ pub enum LogoutTarget {
 pub async fn logout(app: &App, caller: &Caller, target: LogoutTarget) -> Result<u64> {
     let now = app.clock.now();
     let loaded = &caller.app;
-    let app_id = loaded.app.id;
-    let (target, event) = match target {
+    match target {
         LogoutTarget::Token(token) => match read::<TokenClaims>(loaded, &token) {
-            Ok((_, claims)) => (Target::Session(claims.sid), None),
-            Err(_) => return Ok(0),
+            Ok((_, claims)) => end(app, caller, claims.sid, now, false).await,
+            Err(_) => Ok(0),
         },
-        LogoutTarget::Session(id) => (Target::Session(id), Some(id.to_string())),
-        // A subject is personal: the audit does not name it.
+        LogoutTarget::Session(id) => end(app, caller, id, now, true).await,
         LogoutTarget::Subject { sub, except } => {
-            (Target::Subject(sub, except), Some(String::new()))
+            end_all(app, caller, Target::Subject(sub, except), now).await
         }
+    }
+}
+
+async fn end(
+    app: &App,
+    caller: &Caller,
+    session_id: SessionId,
+    now: Timestamp,
+    is_event: bool,
+) -> Result<u64> {
+    let app_id = caller.app.app.id;
+    let event = is_event.then(|| {
+        let event = Event::of(Action::SessionRevoke, app_id, session_id);
+        event.row(&caller.actor, now, &app.rng)
+    });
+    let ending = || Ending {
+        app_id,
+        session_id,
+        now,
+        event: event.clone(),
     };
+    let ended = app.store.retry(|| app.store.sessions.end(ending())).await?;
+    Ok(u64::from(ended))
+}
+
+async fn end_all(app: &App, caller: &Caller, target: Target, now: Timestamp) -> Result<u64> {
+    let app_id = caller.app.app.id;
     let attempt = async || {
         let transaction = app.store.begin().await?;
         let reason = Revocation::Logout;
         let ended = session::revoke_in(&transaction, app_id, &target, reason, now).await?;
-        if let Some(target) = &event
-            && ended > 0
-        {
-            let target = if target.is_empty() {
-                format!("{ended} sessions")
-            } else {
-                target.clone()
-            };
-            let event = Event::of(Action::SessionRevoke, app_id, target);
+        if ended > 0 {
+            // A subject is personal: the audit does not name it.
+            let event = Event::of(
+                Action::SessionRevoke,
+                app_id,
+                format_args!("{ended} sessions"),
+            );
             record(&transaction, &app.rng, now, &caller.actor, [event]).await?;
         }
         match app.store.commit(transaction).await {

@@ -1,17 +1,19 @@
 //! Renews a session with its refresh token.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use entity::{TokenId, time::Span};
 
 use crate::{
     app::App,
     apps::{ATTEMPTS, Caller, LoadedApp},
-    audit::Actor,
     error::{Error, Refusal, Result},
     sessions::{
         renewal::{Outcome, Renewal},
-        tokens::{Grant, Lifetimes, issue, read_refresh},
+        tokens::{
+            Grant, Lifetimes, Prepared, issue, prepare_refresh, read_refresh,
+            read_refresh_unverified,
+        },
     },
 };
 
@@ -39,11 +41,13 @@ pub async fn renew(
 
 async fn attempt(app: &App, caller: &Caller, refresh_token: &str, client: Client) -> Result<Grant> {
     let mut loaded = caller.app.clone();
+    let (mut renewal, mut prepared) = prepare(app, &loaded, caller, refresh_token, &client)?;
     for _ in 0..ATTEMPTS {
-        let renewal = prepare(app, &loaded, &caller.actor, refresh_token, &client)?;
         let (now, session_id) = (renewal.now, renewal.session_id);
-        match app.store.renewals.renew(renewal).await? {
-            Outcome::Renewed(session) => return issue(&loaded, &session, now, &app.rng),
+        match app.store.sessions.renew(renewal.clone()).await? {
+            Outcome::Renewed(session) => {
+                return issue(&loaded, &session, Some(prepared), now, &app.rng);
+            }
             Outcome::Reused => {
                 let app_id = loaded.app.id;
                 tracing::warn!(%app_id, %session_id, "refresh token reused: session revoked");
@@ -51,39 +55,59 @@ async fn attempt(app: &App, caller: &Caller, refresh_token: &str, client: Client
             }
             Outcome::Refused(refusal) => return Err(refusal.into()),
             Outcome::Unconfirmed => return Err(Error::unconfirmed()),
-            Outcome::Stale => loaded = app.reload(loaded.app.id).await?,
+            Outcome::Unrecognised => {
+                app.metrics.verifies();
+                read_refresh(&loaded, refresh_token)?;
+                renewal.is_verified = true;
+            }
+            Outcome::Stale => {
+                loaded = app.reload(loaded.app.id).await?;
+                // Nothing that was known by the old keys is known any more.
+                (renewal, prepared) = prepare(app, &loaded, caller, refresh_token, &client)?;
+            }
         }
     }
     Err(Error::too_many_changes())
 }
 
+/// What is asked of the store, and the refresh token that is to follow: signed before it is known whether it will, so that
+/// the row can tell it when it comes back.
 fn prepare(
     app: &App,
     loaded: &LoadedApp,
-    actor: &Arc<Actor>,
+    caller: &Caller,
     refresh_token: &str,
     client: &Client,
-) -> Result<Renewal> {
+) -> Result<(Renewal, Prepared)> {
     let now = app.clock.now();
     let policy = &loaded.app;
-    let token = read_refresh(loaded, refresh_token)?;
-    Ok(Renewal {
+    let token = read_refresh_unverified(loaded, refresh_token)?;
+    let next = app.rng.with(|rng| TokenId::mint(now, rng));
+    let (key, lifetimes) = (loaded.keyring.active(now)?, Lifetimes::of(policy));
+    let expires_at = lifetimes.refresh_expires_at(now);
+    let prepared = prepare_refresh(loaded, &app.master, key, token.sid, next, now, expires_at)?;
+    let renewal = Renewal {
         app_id: policy.id,
         epoch: loaded.epoch,
-        actor: actor.clone(),
+        actor: caller.actor.clone(),
         session_id: token.sid,
         presented: token.jid,
         not_before: token.not_before(),
         expires_at: token.expires_at(),
+        mac: app.master.token_mac(refresh_token),
+        is_verified: false,
         now,
         leeway: app.config.leeway(),
         grace: Span::seconds(policy.refresh_grace),
         flush_count: policy.flush_count,
-        next: app.rng.with(|rng| TokenId::mint(now, rng)),
-        key_id: loaded.keyring.active(now)?.row.id,
-        lifetimes: Lifetimes::of(policy),
+        next,
+        key_id: key.row.id,
+        lifetimes,
+        next_mac: prepared.mac.clone(),
+        next_expires_at: prepared.expires_at,
         ip: client.ip.map(|ip| ip.to_string()),
         user_agent: client.user_agent.clone(),
         in_doubt: false,
-    })
+    };
+    Ok((renewal, prepared))
 }

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use entity::{AppId, SessionId, SigningKeyId, Timestamp, TokenId, session, time::Span};
+use entity::{
+    AppId, SessionId, SigningKeyId, Timestamp, TokenId,
+    session::{self, TokenMac},
+    time::Span,
+};
 
 use crate::{
     audit::Actor,
@@ -26,6 +30,9 @@ pub struct Renewal {
     pub not_before: Timestamp,
     pub expires_at: Timestamp,
     pub now: Timestamp,
+    /// The keyed hash of the token, and whether its signature was verified, too.
+    pub mac: TokenMac,
+    pub is_verified: bool,
     /// The clock skew that `not_before` and `expires_at` are granted.
     pub leeway: Span,
     /// For how long the token may be presented again.
@@ -36,6 +43,9 @@ pub struct Renewal {
     pub next: TokenId,
     pub key_id: SigningKeyId,
     pub lifetimes: Lifetimes,
+    /// The refresh token that will follow, if it expires when it should.
+    pub next_mac: TokenMac,
+    pub next_expires_at: Timestamp,
     /// Where the token came from; what is absent stays as it was.
     pub ip: Option<String>,
     pub user_agent: Option<String>,
@@ -53,6 +63,8 @@ pub enum Outcome {
     /// Apps or keys were changed meanwhile: to be made anew. Else a token could outlive a flush, or the revocation
     /// of its key, by way of a process that has not seen it yet.
     Stale,
+    /// Not the very token that was handed out last: its signature has to be verified.
+    Unrecognised,
     /// It was in doubt, and so much has happened since that the row no longer tells.
     Unconfirmed,
     Refused(Refusal),
@@ -66,6 +78,14 @@ impl Outcome {
 }
 
 impl Renewal {
+    /// Whether the token is known to be one of ours: by its signature, or because it is byte for byte the one that was handed
+    /// out last.
+    pub fn is_ours(&self, session: &session::Model) -> bool {
+        self.is_verified
+            || (session.token_id == self.presented
+                && session.refresh_mac.as_ref() == Some(&self.mac))
+    }
+
     /// Whether this was in doubt and the row tells that something has followed what was presented: this renewal, or
     /// another.
     pub fn is_settled(&self, session: &session::Model) -> bool {
@@ -75,6 +95,10 @@ impl Renewal {
 
 /// Decides `renewal` on its session, which is changed to what is to be stored.
 pub fn decide(session: &mut session::Model, renewal: &Renewal) -> Outcome {
+    // In doubt, it was recognised before: the row has changed since, perhaps by this very renewal.
+    if !renewal.in_doubt && !renewal.is_ours(session) {
+        return Outcome::Unrecognised;
+    }
     let lineage = lineage(session, renewal.flush_count);
     if renewal.in_doubt && session.token_id == renewal.next {
         // It was committed.
@@ -121,6 +145,9 @@ pub fn decide(session: &mut session::Model, renewal: &Renewal) -> Outcome {
 
 /// Decides a renewal whose session is not stored (any more): nothing is left that could be renewed.
 pub fn decide_missing(renewal: &Renewal) -> Outcome {
+    if !renewal.is_verified {
+        return Outcome::Unrecognised;
+    }
     let expired = renewal.now >= renewal.expires_at + renewal.leeway;
     Outcome::Refused(if expired {
         Refusal::Expired
@@ -148,6 +175,8 @@ fn advance(session: &mut session::Model, next: Lineage<TokenId>, renewal: &Renew
     session.generation += 1;
     session.key_id = renewal.key_id;
     renewal.lifetimes.apply(session, renewal.now);
+    let fits = session.expires_at == renewal.next_expires_at;
+    session.refresh_mac = fits.then(|| renewal.next_mac.clone());
     if let Some(ip) = &renewal.ip {
         session.ip.clone_from(ip);
     }
@@ -196,6 +225,7 @@ mod tests {
             auth_expires_at: NOW + Span::seconds(60),
             not_before: NOW,
             expires_at: NOW + Span::seconds(120),
+            refresh_mac: Some(TokenMac::new([1; 16])),
             ends_at: None,
             revoked_at: None,
             revoked_for: None,
@@ -211,6 +241,8 @@ mod tests {
             presented,
             not_before: NOW,
             expires_at: NOW + Span::seconds(120),
+            mac: TokenMac::new([1; 16]),
+            is_verified: false,
             now: NOW,
             leeway: Span::ZERO,
             grace: Span::seconds(grace),
@@ -218,6 +250,8 @@ mod tests {
             next,
             key_id: SigningKeyId::EXAMPLE,
             lifetimes: Lifetimes::EXAMPLE,
+            next_mac: TokenMac::new([2; 16]),
+            next_expires_at: Lifetimes::EXAMPLE.refresh_expires_at(NOW),
             ip: None,
             user_agent: None,
             in_doubt: false,
@@ -263,8 +297,13 @@ mod tests {
             let before = row.clone();
             assert_eq!(decide(&mut row, &in_doubt(&ours)), Outcome::Unconfirmed);
             assert_eq!(row, before);
-            // Without the doubt it is one.
-            assert_eq!(decide(&mut row, &ours), Outcome::Reused);
+            // Without the doubt it is one, if it is ours.
+            assert_eq!(decide(&mut row, &ours), Outcome::Unrecognised);
+            let verified = Renewal {
+                is_verified: true,
+                ..ours.clone()
+            };
+            assert_eq!(decide(&mut row, &verified), Outcome::Reused);
         }
         // Ended since.
         let mut row = session(second);

@@ -5,14 +5,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use entity::{
-    DeviceId, SessionId, Timestamp, TokenId,
-    session::{self, Revocation, Target},
-    setting,
-    time::Span,
-};
-use sea_orm::{ActiveModelTrait, IntoActiveModel};
-
 use crate::{
     app::App,
     apps::{ATTEMPTS, Caller, LoadedApp},
@@ -21,9 +13,13 @@ use crate::{
     sessions::{
         claims::Claims,
         list::renewable,
-        tokens::{Grant, Lifetimes, issue},
+        tokens::{Grant, Lifetimes, Prepared, issue, prepare_refresh},
     },
-    store::CommitError,
+};
+use entity::{
+    DeviceId, SessionId, Timestamp, TokenId,
+    session::{self, Revocation, Target},
+    time::Span,
 };
 
 /// The id of the session that began last in this process: those of one millisecond are in their order, too.
@@ -58,24 +54,30 @@ pub struct NewSession {
 /// # Errors
 /// Those of the store.
 pub async fn sign(app: &App, caller: &Caller, new: NewSession) -> Result<Grant> {
-    let (loaded, session) = app.store.retry(|| begin(app, caller, &new)).await?;
+    let (loaded, session, prepared) = app.store.retry(|| begin(app, caller, &new)).await?;
     if let Some(limit) = loaded.app.max_sessions_per_subject {
         app.store
             .retry(|| end_oldest(app, &loaded, &session, limit))
             .await?;
     }
-    issue(&loaded, &session, session.issued_at, &app.rng)
+    issue(
+        &loaded,
+        &session,
+        Some(prepared),
+        session.issued_at,
+        &app.rng,
+    )
 }
 
 async fn begin(
     app: &App,
     caller: &Caller,
     new: &NewSession,
-) -> Result<(Arc<LoadedApp>, session::Model)> {
+) -> Result<(Arc<LoadedApp>, session::Model, Prepared)> {
     let mut loaded = caller.app.clone();
     for _ in 0..ATTEMPTS {
-        if let Some(session) = attempt(app, &loaded, new).await? {
-            return Ok((loaded, session));
+        if let Some((session, prepared)) = attempt(app, &loaded, new).await? {
+            return Ok((loaded, session, prepared));
         }
         loaded = app.reload(loaded.app.id).await?;
     }
@@ -87,11 +89,12 @@ async fn attempt(
     app: &App,
     loaded: &LoadedApp,
     new: &NewSession,
-) -> Result<Option<session::Model>> {
+) -> Result<Option<(session::Model, Prepared)>> {
     let now = app.clock.now();
     let policy = &loaded.app;
     let id = app.minted.next(now, &app.rng);
     let token_id = app.rng.with(|rng| TokenId::mint(now, rng));
+    let key = loaded.keyring.active(now)?;
     let mut session = session::Model {
         id,
         app_id: policy.id,
@@ -101,7 +104,7 @@ async fn attempt(
         user_agent: new.user_agent.clone(),
         device_id: new.device_id,
         token_id,
-        key_id: loaded.keyring.active(now)?.row.id,
+        key_id: key.row.id,
         parent_id: None,
         parent_until: None,
         generation: 0,
@@ -111,6 +114,7 @@ async fn attempt(
         auth_expires_at: now,
         not_before: now,
         expires_at: now,
+        refresh_mac: None,
         ends_at: policy
             .session_expiry
             .map(|seconds| now.floor_to_second() + Span::seconds(seconds)),
@@ -118,26 +122,12 @@ async fn attempt(
         revoked_for: None,
     };
     Lifetimes::of(policy).apply(&mut session, now);
+    let end = session.expires_at;
+    let prepared = prepare_refresh(loaded, &app.master, key, id, token_id, now, end)?;
+    session.refresh_mac = Some(prepared.mac.clone());
 
-    let transaction = app.store.begin().await?;
-    if setting::epoch(&transaction).await? != loaded.epoch {
-        return Ok(None);
-    }
-    session
-        .clone()
-        .into_active_model()
-        .insert(&transaction)
-        .await?;
-    match app.store.commit(transaction).await {
-        Err(CommitError::Unconfirmed(error)) => {
-            let find = async || Ok(session::find_in(&app.store.reader, policy.id, id).await?);
-            match app.store.retry(find).await? {
-                Some(session) => Ok(Some(session)),
-                None => Err(Error::Unavailable(error)),
-            }
-        }
-        committed => Ok(committed.map(|()| Some(session))?),
-    }
+    let begun = app.store.sessions.begin(session.clone(), loaded.epoch);
+    Ok(begun.await?.then_some((session, prepared)))
 }
 
 /// Ends the subject's oldest sessions past `limit`. After the new one is there for all to see, not together with it: of two

@@ -1,6 +1,10 @@
 //! The pair of tokens of a session: what is in them, and how they are read back.
 
-use entity::{SessionId, SigningKeyId, Timestamp, TokenId, app, session, time::Span};
+use entity::{
+    SessionId, SigningKeyId, Timestamp, TokenId, app,
+    session::{self, TokenMac},
+    time::Span,
+};
 use keys::TokenType;
 use rand::RngExt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -9,6 +13,8 @@ use crate::{
     apps::LoadedApp,
     clock::Rng,
     error::{Error, Refusal, Result},
+    master::MasterKeys,
+    signing::Entry,
 };
 
 /// How long the tokens of an app live, and from when they are valid.
@@ -45,14 +51,25 @@ pub struct TokenClaims {
     exp: i64,
 }
 
-/// What a refresh token says besides.
+/// What a refresh token says.
 #[derive(Debug, Deserialize)]
 struct RefreshClaims {
-    #[serde(flatten)]
-    token: TokenClaims,
+    sid: SessionId,
+    jid: TokenId,
+    nbf: i64,
+    exp: i64,
     aud: String,
     #[serde(rename = "type")]
     kind: String,
+}
+
+/// A refresh token that was signed before it is known whether it will be handed out.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub token: String,
+    pub mac: TokenMac,
+    /// Its `exp`.
+    pub expires_at: Timestamp,
 }
 
 /// The registered claims of an auth token; the session's own claims follow them.
@@ -105,6 +122,11 @@ impl Lifetimes {
         }
     }
 
+    /// When a refresh token that is issued at `now` expires, unless its session ends before.
+    pub fn refresh_expires_at(self, now: Timestamp) -> Timestamp {
+        now.floor_to_second() + self.refresh_expiry
+    }
+
     /// Dates a pair that is issued at `now`; nothing outlives the session.
     pub fn apply(self, session: &mut session::Model, now: Timestamp) {
         // The dates of a token are whole seconds, counted from its `iat`.
@@ -140,13 +162,47 @@ pub fn renewal_audience(app: &app::Model) -> String {
     format!("urn:renewd:app:{}:renew", app.id)
 }
 
-/// Signs the pair that `session` says is the current one.
+/// Signs the refresh token `jid` of the session `sid`, which is issued at `now`.
+///
+/// # Errors
+/// When the signature cannot be made.
+pub fn prepare_refresh(
+    loaded: &LoadedApp,
+    master: &MasterKeys,
+    entry: &Entry,
+    sid: SessionId,
+    jid: TokenId,
+    now: Timestamp,
+    expires_at: Timestamp,
+) -> Result<Prepared> {
+    let nbf = now.floor_to_second() + Lifetimes::of(&loaded.app).refresh_not_before;
+    let body = RefreshBody {
+        iss: loaded.app.issuer(),
+        aud: &renewal_audience(&loaded.app),
+        iat: now.as_seconds(),
+        nbf: nbf.as_seconds(),
+        exp: expires_at.as_seconds(),
+        jid,
+        sid,
+        kind: REFRESH,
+    };
+    let token = sign(entry.key(), TokenType::Refresh, &to_json(&body)?)?;
+    let mac = master.token_mac(&token);
+    Ok(Prepared {
+        token,
+        mac,
+        expires_at,
+    })
+}
+
+/// Signs the pair that `session` says is the current one. `prepared` is taken for its refresh token, if it is that.
 ///
 /// # Errors
 /// [`Refusal::Revoked`] when its key was revoked since; when the signature cannot be made.
 pub fn issue(
     loaded: &LoadedApp,
     session: &session::Model,
+    prepared: Option<Prepared>,
     now: Timestamp,
     rng: &Rng,
 ) -> Result<Grant> {
@@ -169,22 +225,28 @@ pub fn issue(
         ip: &session.ip,
         useragent: &session.user_agent,
     };
-    let refresh = RefreshBody {
-        iss: loaded.app.issuer(),
-        aud: &renewal_audience(&loaded.app),
-        iat,
-        nbf: session.not_before.as_seconds(),
-        exp: session.expires_at.as_seconds(),
-        jid: session.token_id,
-        sid: session.id,
-        kind: REFRESH,
+    let refresh_token = match prepared {
+        Some(prepared) if session.refresh_mac.as_ref() == Some(&prepared.mac) => prepared.token,
+        _ => {
+            let body = RefreshBody {
+                iss: loaded.app.issuer(),
+                aud: &renewal_audience(&loaded.app),
+                iat,
+                nbf: session.not_before.as_seconds(),
+                exp: session.expires_at.as_seconds(),
+                jid: session.token_id,
+                sid: session.id,
+                kind: REFRESH,
+            };
+            sign(key, TokenType::Refresh, &to_json(&body)?)?
+        }
     };
     let auth = join(to_json(&head)?, &session.claims)?;
     let now = now.floor_to_second();
     let remaining = |end: Timestamp| end.since(now).as_seconds_ceil();
     Ok(Grant {
         auth_token: sign(key, TokenType::Auth, &auth)?,
-        refresh_token: sign(key, TokenType::Refresh, &to_json(&refresh)?)?,
+        refresh_token,
         key_id: entry.row.id,
         public_key: key.public().pem_base64.clone(),
         session_id: session.id,
@@ -200,13 +262,45 @@ pub fn issue(
 /// [`Refusal::Revoked`] when that key was revoked, [`Refusal::Invalid`] when it is anything else.
 pub fn read_refresh(loaded: &LoadedApp, token: &str) -> Result<TokenClaims, Refusal> {
     let (token_type, claims) = read::<RefreshClaims>(loaded, token)?;
-    let ours = token_type == TokenType::Refresh
-        && claims.kind == REFRESH
-        && claims.aud == renewal_audience(&loaded.app);
-    if ours {
-        Ok(claims.token)
+    if token_type == TokenType::Refresh {
+        claims.of(loaded)
     } else {
         Err(Refusal::Invalid)
+    }
+}
+
+/// Reads a refresh token by its looks: nobody has verified that it is one of ours. Its key is not revoked.
+///
+/// # Errors
+/// [`Refusal::Revoked`] when that key was revoked, [`Refusal::Invalid`] when it does not look like one of the app.
+pub fn read_refresh_unverified(loaded: &LoadedApp, token: &str) -> Result<TokenClaims, Refusal> {
+    let (claims, is_good) = loaded
+        .keyring
+        .keys()
+        .find_map(|(key, is_good)| {
+            let claims = keys::read_unverified(token, key, TokenType::Refresh);
+            claims.ok().map(|claims: RefreshClaims| (claims, is_good))
+        })
+        .ok_or(Refusal::Invalid)?;
+    if is_good {
+        claims.of(loaded)
+    } else {
+        Err(Refusal::Revoked)
+    }
+}
+
+impl RefreshClaims {
+    fn of(self, loaded: &LoadedApp) -> Result<TokenClaims, Refusal> {
+        if self.kind == REFRESH && self.aud == renewal_audience(&loaded.app) {
+            Ok(TokenClaims {
+                sid: self.sid,
+                jid: self.jid,
+                nbf: self.nbf,
+                exp: self.exp,
+            })
+        } else {
+            Err(Refusal::Invalid)
+        }
     }
 }
 

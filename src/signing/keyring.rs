@@ -100,6 +100,12 @@ impl Keyring {
         Some((entry.public(), entry.row.revoked_at.is_none()))
     }
 
+    /// Every key, the last one first, and whether its tokens are good.
+    pub fn keys(&self) -> impl Iterator<Item = (&PublicKey, bool)> {
+        let keys = self.keys.iter().rev();
+        keys.map(|entry| (entry.public(), entry.row.revoked_at.is_none()))
+    }
+
     /// The keys whose tokens are dead.
     pub fn revoked(&self) -> impl Iterator<Item = SigningKeyId> {
         let revoked = self

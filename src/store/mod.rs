@@ -6,6 +6,7 @@ mod migrate;
 mod retry;
 mod server;
 mod sqlite;
+pub mod statements;
 mod write_path;
 
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use engine::{CommitError, Failure, failure};
 pub use migrate::migrate;
-pub use write_path::WritePath;
+pub use write_path::{Ending, WritePath};
 
 use crate::{clock::Rng, config::Config, error::Result};
 
@@ -24,11 +25,11 @@ use crate::{clock::Rng, config::Config, error::Result};
 pub struct Store {
     /// For reading.
     pub reader: DatabaseConnection,
-    /// For writing anything but renewals.
+    /// For writing anything else.
     pub writer: DatabaseConnection,
-    /// For renewals.
-    pub renewals: WritePath,
-    /// What `renewals` writes with.
+    /// For what happens to one session.
+    pub sessions: WritePath,
+    /// What `sessions` writes with.
     pub renewing: DatabaseConnection,
     rng: Rng,
     /// How long an operation may wait for the store in all.
@@ -78,11 +79,11 @@ impl Store {
             rng: rng.clone(),
             timeout,
         };
-        let renewals = WritePath::start(writing, &tasks, stop.clone());
+        let sessions = WritePath::start(writing, &tasks, stop.clone());
         Ok(Self {
             reader,
             writer,
-            renewals,
+            sessions,
             renewing,
             rng: rng.clone(),
             timeout,
@@ -112,7 +113,7 @@ impl Store {
     /// # Errors
     /// When either is not so.
     pub async fn ping(&self) -> Result<(), DbErr> {
-        if !self.renewals.is_open() {
+        if !self.sessions.is_open() {
             return Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed));
         }
         // Not a mere ping of the connection: the file may be gone from under it.

@@ -1,9 +1,9 @@
-//! The one path on which sessions are renewed: what waits is decided in one transaction, committed once,
-//! then answered. It never waits for more to come.
+//! The one path on which sessions begin, are renewed and end: what waits is decided in one transaction, committed once, then
+//! answered. It never waits for more to come.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use entity::{SessionId, audit_event, session, setting};
+use entity::{AppId, SessionId, Timestamp, audit_event, session, setting};
 use sea_orm::{ConnAcquireErr, DatabaseConnection, DatabaseTransaction, DbErr};
 use tokio::{
     sync::{
@@ -17,36 +17,74 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     engine::{self, CommitError, Failure},
     retry::Backoff,
+    statements,
 };
 use crate::{
     audit::{self, Action, Event},
     clock::Rng,
-    error::Result,
+    error::{Error, Result},
     sessions::renewal::{Outcome, Renewal, decide, decide_missing},
 };
 
-/// Renewals that may wait before callers do; each takes about half a kilobyte.
+/// What may wait before callers do not any more; each takes about half a kilobyte.
 const QUEUE: usize = 4096;
-/// Renewals in a transaction: past this, the cost of a renewal no longer falls.
+/// Operations in a transaction: past this, the cost of one no longer falls.
 const BATCH: usize = 256;
 
-/// Takes renewals from any number of tasks.
+/// Takes operations from any number of tasks.
 #[derive(Clone, Debug)]
 pub struct WritePath(mpsc::Sender<Waiting>);
 
 #[derive(Debug)]
 struct Waiting {
-    renewal: Renewal,
+    work: Work,
     since: Instant,
-    answer: oneshot::Sender<Result<Outcome, DbErr>>,
+    answer: oneshot::Sender<Result<Done, DbErr>>,
 }
 
-/// What renewals are written with.
+/// An operation on one session.
+#[derive(Debug)]
+enum Work {
+    Begin(Beginning),
+    Renew(Box<Renewal>),
+    End(Ending),
+}
+
+/// A session that is to begin.
+#[derive(Debug)]
+struct Beginning {
+    session: Box<session::Model>,
+    /// The changes of apps and keys that were known when it was made.
+    epoch: i64,
+    in_doubt: bool,
+}
+
+/// A session that is to end before its time.
+#[derive(Debug)]
+pub struct Ending {
+    pub app_id: AppId,
+    pub session_id: SessionId,
+    pub now: Timestamp,
+    /// What is recorded if this ends it.
+    pub event: Option<audit_event::Model>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+enum Done {
+    /// `false`: apps or keys were changed meanwhile.
+    Begun(bool),
+    Renewed(Outcome),
+    /// `false`: there was nothing live to end.
+    Ended(bool),
+}
+
+/// What sessions are written with.
 #[derive(Debug)]
 pub struct Writing {
     pub db: DatabaseConnection,
     pub rng: Rng,
-    /// How long a renewal may wait for the store.
+    /// How long an operation may wait for the store.
     pub timeout: Duration,
 }
 
@@ -58,22 +96,57 @@ impl WritePath {
         Self(sender)
     }
 
-    /// Whether renewals are taken: not when the server stops, nor when the task that decides has failed.
+    /// Whether anything is taken: not when the server stops, nor when the task that decides has failed.
     pub fn is_open(&self) -> bool {
         !self.0.is_closed()
     }
 
-    /// Decides one renewal, together with those that wait beside it. When this answers, the decision is
-    /// durable; it is made even if the caller goes away.
+    /// Decides one renewal, together with what waits beside it. When this answers, the decision is durable; it is made even if
+    /// the caller goes away.
     ///
     /// # Errors
     /// When the store does not take the transaction in time.
     pub async fn renew(&self, renewal: Renewal) -> Result<Outcome> {
+        match self.submit(Work::Renew(Box::new(renewal))).await? {
+            Done::Renewed(outcome) => Ok(outcome),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Stores a session that begins, which was made when `epoch` changes of apps and keys were known. `false` when there were
+    /// more since: it could be dead when it begins.
+    ///
+    /// # Errors
+    /// When the store does not take the transaction in time.
+    pub async fn begin(&self, session: session::Model, epoch: i64) -> Result<bool> {
+        let beginning = Beginning {
+            session: Box::new(session),
+            epoch,
+            in_doubt: false,
+        };
+        match self.submit(Work::Begin(beginning)).await? {
+            Done::Begun(begun) => Ok(begun),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Ends a session. `false` when there is nothing live to end.
+    ///
+    /// # Errors
+    /// When the store does not take the transaction in time.
+    pub async fn end(&self, ending: Ending) -> Result<bool> {
+        match self.submit(Work::End(ending)).await? {
+            Done::Ended(ended) => Ok(ended),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    async fn submit(&self, work: Work) -> Result<Done> {
         let (answer, answered) = oneshot::channel();
         // The server is stopping: another node, or this one again, will take it.
         let stopped = || DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed);
         let waiting = Waiting {
-            renewal,
+            work,
             since: Instant::now(),
             answer,
         };
@@ -84,6 +157,10 @@ impl WritePath {
         })?;
         Ok(answered.await.map_err(|_| stopped())??)
     }
+}
+
+fn mismatch(done: &Done) -> Error {
+    Error::internal(format!("the write path answered {done:?}"))
 }
 
 async fn run(writing: Writing, mut queue: mpsc::Receiver<Waiting>, stop: CancellationToken) {
@@ -102,29 +179,29 @@ async fn run(writing: Writing, mut queue: mpsc::Receiver<Waiting>, stop: Cancell
 }
 
 async fn answer(writing: &Writing, waiting: impl Iterator<Item = Waiting>) {
-    let (mut renewals, mut answers) = (Vec::new(), Vec::new());
+    let (mut works, mut answers) = (Vec::new(), Vec::new());
     for one in waiting {
         // Its caller was promised an answer by now: one who waited for a store that came back would be given tokens that
         // nobody takes any more.
         if one.since.elapsed() >= writing.timeout {
             let _ = one.answer.send(Err(engine::timed_out()));
         } else {
-            renewals.push(one.renewal);
+            works.push(one.work);
             answers.push(one.answer);
         }
     }
     // A caller that went away does not want its answer: nobody is told then.
-    match writing.renew_many(&mut renewals).await {
-        Ok(outcomes) => {
-            for (answer, outcome) in answers.into_iter().zip(outcomes) {
-                let _ = answer.send(Ok(outcome));
+    match writing.decide(&mut works).await {
+        Ok(all) => {
+            for (answer, done) in answers.into_iter().zip(all) {
+                let _ = answer.send(Ok(done));
             }
         }
         // One that the store does not take for what it is fails alone.
         Err(error) if engine::failure(&error) == Failure::Defect && answers.len() > 1 => {
-            for (mut renewal, answer) in renewals.into_iter().zip(answers) {
-                let decided = writing.renew_many(std::slice::from_mut(&mut renewal)).await;
-                let _ = answer.send(decided.map(|mut outcomes| outcomes.remove(0)));
+            for (mut work, answer) in works.into_iter().zip(answers) {
+                let done = writing.decide(std::slice::from_mut(&mut work)).await;
+                let _ = answer.send(done.map(|mut all| all.remove(0)));
             }
         }
         Err(error) => {
@@ -136,15 +213,12 @@ async fn answer(writing: &Writing, waiting: impl Iterator<Item = Waiting>) {
 }
 
 impl Writing {
-    /// Decides all of `renewals`, in their order, in one transaction, and commits it. One outcome each.
-    ///
-    /// # Errors
-    /// When the store does not take the transaction in time.
-    pub async fn renew_many(&self, renewals: &mut [Renewal]) -> Result<Vec<Outcome>, DbErr> {
+    /// Decides all of `works`, in their order, in one transaction, and commits it.
+    async fn decide(&self, works: &mut [Work]) -> Result<Vec<Done>, DbErr> {
         let mut backoff = Backoff::new(self.timeout);
         loop {
-            let error = match self.try_renew_many(renewals, backoff.deadline()).await {
-                Ok(Some(outcomes)) => return Ok(outcomes),
+            let error = match self.attempt(works, backoff.deadline()).await {
+                Ok(Some(done)) => return Ok(done),
                 // Somebody else wrote one of the rows: decided anew, by what is there now.
                 Ok(None) => None,
                 Err(CommitError::Refused(error)) => Some(error),
@@ -160,76 +234,123 @@ impl Writing {
     }
 
     /// `None` when another writer changed one of the rows in between: nothing was changed then. When it is not known
-    /// whether anything was, the renewals of which it would be true are in doubt.
-    async fn try_renew_many(
+    /// whether anything was, the operations of which it would be true are in doubt.
+    async fn attempt(
         &self,
-        renewals: &mut [Renewal],
+        works: &mut [Work],
         deadline: Instant,
-    ) -> Result<Option<Vec<Outcome>>, CommitError> {
-        let prepared = timeout_at(deadline, self.prepare(renewals)).await;
+    ) -> Result<Option<Vec<Done>>, CommitError> {
+        let prepared = timeout_at(deadline, self.prepare(works)).await;
         let prepared = prepared
             .unwrap_or_else(|_| Err(engine::timed_out()))
             .map_err(CommitError::Refused)?;
-        let Some((transaction, outcomes)) = prepared else {
+        let Some((transaction, done)) = prepared else {
             return Ok(None);
         };
         let committed = timeout_at(deadline, engine::commit(transaction))
             .await
             .unwrap_or_else(|_| Err(CommitError::Unconfirmed(engine::timed_out())));
         if let Err(CommitError::Unconfirmed(_)) = committed {
-            for (renewal, outcome) in renewals.iter_mut().zip(&outcomes) {
-                renewal.in_doubt |= outcome.follows(renewal.next);
+            for (work, done) in works.iter_mut().zip(&done) {
+                match (work, done) {
+                    (Work::Begin(beginning), Done::Begun(begun)) => beginning.in_doubt |= begun,
+                    (Work::Renew(renewal), Done::Renewed(outcome)) => {
+                        renewal.in_doubt |= outcome.follows(renewal.next);
+                    }
+                    _ => {}
+                }
             }
         }
-        committed.map(|()| Some(outcomes))
+        committed.map(|()| Some(done))
     }
 
     /// Everything but the commit.
     async fn prepare(
         &self,
-        renewals: &[Renewal],
-    ) -> Result<Option<(DatabaseTransaction, Vec<Outcome>)>, DbErr> {
+        works: &[Work],
+    ) -> Result<Option<(DatabaseTransaction, Vec<Done>)>, DbErr> {
         let transaction = engine::begin(&self.db).await?;
         let epoch = setting::epoch(&transaction).await?;
-        let ids = renewals.iter().map(|renewal| renewal.session_id);
-        let stored = session::find_many(&transaction, ids).await?;
+        let ids: Vec<_> = works.iter().filter_map(Work::reads).collect();
+        let stored = statements::read(&transaction, &ids).await?;
         // In the order of their ids: two that write the same rows do not wait for each other in a circle.
         let before: BTreeMap<SessionId, session::Model> =
             stored.into_iter().map(|row| (row.id, row)).collect();
         let mut after = before.clone();
 
-        let outcomes: Vec<_> = renewals
-            .iter()
-            .map(|renewal| {
-                let row = after.get_mut(&renewal.session_id);
-                match row.filter(|row| row.app_id == renewal.app_id) {
-                    Some(row) if renewal.is_settled(row) => decide(row, renewal),
-                    _ if renewal.epoch != epoch => Outcome::Stale,
-                    Some(row) => decide(row, renewal),
-                    None => decide_missing(renewal),
+        let (mut begun, mut events) = (Vec::new(), Vec::new());
+        let mut done = Vec::with_capacity(works.len());
+        for work in works {
+            done.push(match work {
+                Work::Begin(beginning) => {
+                    let is_there = after.contains_key(&beginning.session.id);
+                    let fits = is_there || beginning.epoch == epoch;
+                    if fits && !is_there {
+                        begun.push((*beginning.session).clone());
+                    }
+                    Done::Begun(fits)
                 }
-            })
-            .collect();
-
-        for (before, after) in before.values().zip(after.values()) {
-            if after != before && !session::advance(&transaction, before, after).await? {
-                transaction.rollback().await?;
-                return Ok(None);
-            }
+                Work::Renew(renewal) => {
+                    let row = after.get_mut(&renewal.session_id);
+                    let outcome = renew(row, renewal, epoch);
+                    if outcome == Outcome::Reused {
+                        let reuse = Action::SessionReuse;
+                        let event = Event::of(reuse, renewal.app_id, renewal.session_id);
+                        events.push(event.row(&renewal.actor, renewal.now, &self.rng));
+                    }
+                    Done::Renewed(outcome)
+                }
+                Work::End(ending) => {
+                    let ended = end(after.get_mut(&ending.session_id), ending);
+                    events.extend(ending.event.clone().filter(|_| ended));
+                    Done::Ended(ended)
+                }
+            });
         }
-        audit::insert(&transaction, reuses(renewals, &outcomes, &self.rng)).await?;
-        Ok(Some((transaction, outcomes)))
+
+        let changes: Vec<_> = before
+            .values()
+            .zip(after.values())
+            .filter(|(before, after)| before != after)
+            .collect();
+        if !statements::advance(&transaction, &changes).await? {
+            transaction.rollback().await?;
+            return Ok(None);
+        }
+        statements::insert(&transaction, &begun).await?;
+        audit::insert(&transaction, events).await?;
+        Ok(Some((transaction, done)))
     }
 }
 
-/// The events of what was reused.
-fn reuses(renewals: &[Renewal], outcomes: &[Outcome], rng: &Rng) -> Vec<audit_event::Model> {
-    let mut events = Vec::new();
-    for (renewal, outcome) in renewals.iter().zip(outcomes) {
-        if *outcome == Outcome::Reused {
-            let event = Event::of(Action::SessionReuse, renewal.app_id, renewal.session_id);
-            events.push(event.row(&renewal.actor, renewal.now, rng));
+impl Work {
+    /// The session whose row is read.
+    fn reads(&self) -> Option<SessionId> {
+        match self {
+            Self::Begin(beginning) => beginning.in_doubt.then_some(beginning.session.id),
+            Self::Renew(renewal) => Some(renewal.session_id),
+            Self::End(ending) => Some(ending.session_id),
         }
     }
-    events
+}
+
+fn renew(row: Option<&mut session::Model>, renewal: &Renewal, epoch: i64) -> Outcome {
+    match row.filter(|row| row.app_id == renewal.app_id) {
+        Some(row) if renewal.is_settled(row) => decide(row, renewal),
+        _ if renewal.epoch != epoch => Outcome::Stale,
+        Some(row) => decide(row, renewal),
+        None => decide_missing(renewal),
+    }
+}
+
+fn end(row: Option<&mut session::Model>, ending: &Ending) -> bool {
+    let live = row.filter(|row| {
+        row.app_id == ending.app_id && !row.is_revoked() && ending.now < row.expires_at
+    });
+    let Some(row) = live else {
+        return false;
+    };
+    row.revoked_at = Some(ending.now);
+    row.revoked_for = Some(session::Revocation::Logout);
+    true
 }

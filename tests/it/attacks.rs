@@ -338,7 +338,7 @@ async fn a_twin_of_a_used_token_is_used() {
     assert_eq!(u16::max(by_twin, by_itself), 400);
 }
 
-fn twin(token: &str) -> String {
+pub fn twin(token: &str) -> String {
     const ORDER: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
     let (message, signature) = token.rsplit_once('.').unwrap();
     let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();

@@ -22,6 +22,7 @@ mod matrix;
 mod nodes;
 mod openapi;
 mod races;
+mod recognition;
 mod renewal;
 mod scaem;
 mod signing_keys;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use renewd::store::statements;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -97,7 +98,7 @@ async fn after_a_logout_is_answered_nothing_renews() {
     }
 }
 
-/// The guard itself: whoever read the row before another wrote it changes nothing.
+/// The guard itself: whoever read the row before another wrote it changes nothing, of no row.
 #[tokio::test]
 async fn a_stale_row_is_not_written_over() {
     use entity::session::{self, Revocation, Target};
@@ -106,12 +107,29 @@ async fn a_stale_row_is_not_written_over() {
     let app = server.app().await;
     let (first, app_id) = (app.sign().await, app.id.parse().unwrap());
     let id = first.text("session_id").parse().unwrap();
+    let other = app.sign().await.text("session_id").parse().unwrap();
     let db = &server.app.store.writer;
-    let read = session::find_in(db, app_id, id).await.unwrap().unwrap();
+    let find = async |id| session::find_in(db, app_id, id).await.unwrap().unwrap();
+    let (read, other) = (find(id).await, find(other).await);
     let mut next = read.clone();
     next.token_id = entity::TokenId::EXAMPLE;
-    assert!(session::advance(db, &read, &next).await.unwrap());
-    assert!(!session::advance(db, &read, &next).await.unwrap());
+    next.ip = "2001:db8::1".to_owned();
+    next.parent_id = Some(read.token_id);
+    next.parent_until = Some(read.expires_at);
+    let mut other_next = other.clone();
+    other_next.generation += 1;
+    assert!(write(&server, &[(&read, &next)]).await);
+    assert_eq!(find(id).await, next);
+    // A row that would fit is not written either.
+    assert!(!write(&server, &[(&other, &other_next), (&read, &next)]).await);
+    assert_eq!(find(other.id).await, other);
+
+    // As many at once as there may be, of which each is written once.
+    assert!(write(&server, &[(&other, &other_next), (&next, &read)]).await);
+    assert_eq!(
+        (find(other.id).await, find(id).await),
+        (other_next, read.clone())
+    );
 
     let now = server.app.clock.now();
     let target = Target::Session(id);
@@ -119,11 +137,22 @@ async fn a_stale_row_is_not_written_over() {
         session::revoke_in(db, app_id, &target, Revocation::Logout, now).await,
         Ok(1)
     );
-    assert!(!session::advance(db, &next, &read).await.unwrap());
+    assert!(!write(&server, &[(&read, &next)]).await);
     assert_eq!(
         session::revoke_in(db, app_id, &target, Revocation::Logout, now).await,
         Ok(0)
     );
+}
+
+async fn write(server: &TestServer, changes: &[statements::Change<'_>]) -> bool {
+    let transaction = server.app.store.begin().await.unwrap();
+    let written = statements::advance(&transaction, changes).await.unwrap();
+    if written {
+        transaction.commit().await.unwrap();
+    } else {
+        transaction.rollback().await.unwrap();
+    }
+    written
 }
 
 async fn present_at_once(app: &TestApp, token: &str, count: usize) -> Vec<Answer> {

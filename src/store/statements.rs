@@ -1,0 +1,221 @@
+//! The statements of the write path: few, whatever the number of sessions, and of few different texts, so that they are
+//! prepared once. Here, the engines differ most.
+
+use entity::{SessionId, session};
+use sea_orm::{
+    ActiveEnum, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
+    IntoActiveModel, Iterable, Statement, Value, sea_query::ArrayType,
+};
+
+/// What an update writes, after the id and the token that guard it.
+const WRITTEN: [&str; 15] = [
+    "ip",
+    "user_agent",
+    "token_id",
+    "key_id",
+    "parent_id",
+    "parent_until",
+    "generation",
+    "issued_at",
+    "auth_not_before",
+    "auth_expires_at",
+    "not_before",
+    "expires_at",
+    "refresh_mac",
+    "revoked_at",
+    "revoked_for",
+];
+
+/// A row as it was read, and as it is to be.
+pub type Change<'a> = (&'a session::Model, &'a session::Model);
+
+/// The sessions of these ids, those that there are, of any app: whoever calls compares the app.
+///
+/// # Errors
+/// Those of the store.
+pub async fn read(
+    db: &DatabaseTransaction,
+    ids: &[SessionId],
+) -> Result<Vec<session::Model>, DbErr> {
+    let Some(last) = ids.last() else {
+        return Ok(Vec::new());
+    };
+    let columns: Vec<_> = session::Column::iter()
+        .map(|column| sea_orm::IdenStatic::as_str(&column).to_owned())
+        .collect();
+    let select = format!("SELECT {} FROM session WHERE id", columns.join(", "));
+    let backend = db.get_database_backend();
+    let texts = ids.iter().map(|id| Value::from(id.to_string()));
+    let statement = if backend == DbBackend::Postgres {
+        let all = Value::Array(ArrayType::String, Some(Box::new(texts.collect())));
+        Statement::from_sql_and_values(backend, format!("{select} = ANY($1)"), [all])
+    } else {
+        let count = ids.len().next_power_of_two();
+        let rest = std::iter::repeat_n(last.to_string(), count - ids.len()).map(Value::from);
+        let places = vec!["?"; count].join(", ");
+        let sql = format!("{select} IN ({places})");
+        Statement::from_sql_and_values(backend, sql, texts.chain(rest))
+    };
+    session::Entity::find()
+        .from_raw_sql(statement)
+        .all(db)
+        .await
+}
+
+/// Adds sessions.
+///
+/// # Errors
+/// Those of the store.
+pub async fn insert(db: &DatabaseTransaction, rows: &[session::Model]) -> Result<(), DbErr> {
+    let mut rest = rows;
+    while !rest.is_empty() {
+        let (chunk, others) = rest.split_at(1 << rest.len().ilog2());
+        let models = chunk
+            .iter()
+            .cloned()
+            .map(IntoActiveModel::into_active_model);
+        session::Entity::insert_many(models)
+            .exec_without_returning(db)
+            .await?;
+        rest = others;
+    }
+    Ok(())
+}
+
+/// Writes each row over the one that was read, if nobody wrote in between; `false` when somebody did, with any of them: then
+/// the transaction is to be given up.
+///
+/// # Errors
+/// Those of the store.
+pub async fn advance(db: &DatabaseTransaction, changes: &[Change<'_>]) -> Result<bool, DbErr> {
+    let Some(last) = changes.last() else {
+        return Ok(true);
+    };
+    let backend = db.get_database_backend();
+    let statement = if backend == DbBackend::Postgres {
+        postgres(changes)
+    } else {
+        let count = changes.len().next_power_of_two();
+        let rest = std::iter::repeat_n(last, count - changes.len());
+        let values = changes.iter().chain(rest).flat_map(values);
+        let sql = if backend == DbBackend::MySql {
+            mysql(count)
+        } else {
+            sqlite(count)
+        };
+        Statement::from_sql_and_values(backend, sql, values)
+    };
+    let written = db.execute_raw(statement).await?.rows_affected();
+    Ok(written == changes.len() as u64)
+}
+
+/// The id, the token that was read, and what is written.
+fn values((before, after): &Change<'_>) -> [Value; 2 + WRITTEN.len()] {
+    let millis = |time: entity::Timestamp| time.as_millis();
+    [
+        before.id.to_string().into(),
+        before.token_id.to_string().into(),
+        after.ip.clone().into(),
+        after.user_agent.clone().into(),
+        after.token_id.to_string().into(),
+        after.key_id.to_string().into(),
+        after.parent_id.map(|id| id.to_string()).into(),
+        after.parent_until.map(millis).into(),
+        after.generation.into(),
+        millis(after.issued_at).into(),
+        millis(after.auth_not_before).into(),
+        millis(after.auth_expires_at).into(),
+        millis(after.not_before).into(),
+        millis(after.expires_at).into(),
+        after
+            .refresh_mac
+            .as_ref()
+            .map(|mac| mac.as_bytes().to_vec())
+            .into(),
+        after.revoked_at.map(millis).into(),
+        after.revoked_for.map(|reason| reason.to_value()).into(),
+    ]
+}
+
+fn sqlite(rows: usize) -> String {
+    let row = format!("({})", vec!["?"; 2 + WRITTEN.len()].join(", "));
+    let set: Vec<_> = WRITTEN
+        .iter()
+        .enumerate()
+        .map(|(index, column)| format!("{column} = v.column{}", index + 3))
+        .collect();
+    format!(
+        "UPDATE session SET {} FROM (VALUES {}) AS v \
+         WHERE session.id = v.column1 AND session.token_id = v.column2 AND session.revoked_at IS NULL",
+        set.join(", "),
+        vec![row; rows].join(", "),
+    )
+}
+
+fn mysql(rows: usize) -> String {
+    let named: Vec<_> = ["id", "was"]
+        .iter()
+        .chain(&WRITTEN)
+        .map(|column| format!("? AS {column}"))
+        .collect();
+    let others = vec!["?"; named.len()].join(", ");
+    let mut selects = vec![format!("SELECT {}", named.join(", "))];
+    selects.resize(rows, format!("SELECT {others}"));
+    let set: Vec<_> = WRITTEN
+        .iter()
+        .map(|column| format!("s.{column} = v.{column}"))
+        .collect();
+    format!(
+        "UPDATE session s JOIN ({}) v ON s.id = v.id SET {} WHERE s.token_id = v.was AND s.revoked_at IS NULL",
+        selects.join(" UNION ALL "),
+        set.join(", "),
+    )
+}
+
+/// An array a column. An array has no room for a missing value: an empty text and -1 stand for it, which nothing else is.
+fn postgres(changes: &[Change<'_>]) -> Statement {
+    let rows: Vec<_> = changes.iter().map(values).collect();
+    let mut arrays = Vec::with_capacity(2 + WRITTEN.len());
+    let (mut types, mut set) = (Vec::new(), Vec::new());
+    for index in 0..2 + WRITTEN.len() {
+        let is_number = matches!(rows[0][index], Value::BigInt(_));
+        let column: Vec<Value> = rows.iter().map(|row| present(&row[index])).collect();
+        let (array, name, missing) = if is_number {
+            (ArrayType::BigInt, "int8", "-1")
+        } else {
+            (ArrayType::String, "text", "''")
+        };
+        arrays.push(Value::Array(array, Some(Box::new(column))));
+        types.push(format!("${}::{name}[]", index + 1));
+        let Some(column) = index.checked_sub(2).map(|index| WRITTEN[index]) else {
+            continue;
+        };
+        set.push(match column {
+            "refresh_mac" => "refresh_mac = decode(NULLIF(v.refresh_mac, ''), 'hex')".to_owned(),
+            "parent_id" | "parent_until" | "revoked_at" | "revoked_for" => {
+                format!("{column} = NULLIF(v.{column}, {missing})")
+            }
+            _ => format!("{column} = v.{column}"),
+        });
+    }
+    let sql = format!(
+        "UPDATE session SET {} FROM UNNEST({}) AS v(id, was, {}) \
+         WHERE session.id = v.id AND session.token_id = v.was AND session.revoked_at IS NULL",
+        set.join(", "),
+        types.join(", "),
+        WRITTEN.join(", "),
+    );
+    Statement::from_sql_and_values(DbBackend::Postgres, sql, arrays)
+}
+
+fn present(value: &Value) -> Value {
+    match value {
+        Value::BigInt(None) => Value::BigInt(Some(-1)),
+        Value::String(None) | Value::Bytes(None) => Value::String(Some(String::new())),
+        Value::Bytes(Some(bytes)) => {
+            let hex = bytes.iter().map(|byte| format!("{byte:02x}"));
+            Value::String(Some(hex.collect()))
+        }
+        other => other.clone(),
+    }
+}
