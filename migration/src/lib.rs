@@ -7,6 +7,7 @@ mod dialect;
 mod m20261120_000001_sessions;
 mod m20261120_000002_administration;
 mod m20261120_000003_recognition;
+mod m20261120_000004_purge;
 
 /// Brings a store to the tables of this release.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000001_sessions::Migration),
             Box::new(m20261120_000002_administration::Migration),
             Box::new(m20261120_000003_recognition::Migration),
+            Box::new(m20261120_000004_purge::Migration),
         ]
     }
 }

@@ -6,9 +6,6 @@ use tokio_util::sync::CancellationToken;
 use super::{Lease, leased};
 use crate::{app::App, error::Result};
 
-/// How long a session is kept after its last refresh token expired: late presentations are then told apart
-/// from garbage in the log of a day.
-const KEEP_EXPIRED: Span = Span::seconds(86_400);
 /// How long an app-key is shown after it ended, for whoever asks why something stopped working.
 const KEEP_ENDED_KEYS: Span = Span::seconds(90 * 86_400);
 /// Rows in one transaction: renewals wait for a batch no longer than for a few of their own.
@@ -25,10 +22,9 @@ pub async fn run(app: &App, shutdown: &CancellationToken) -> Result<Option<u64>>
 
 async fn work(app: &App, lease: &Lease<'_>, shutdown: &CancellationToken) -> Result<u64> {
     let now = app.clock.now();
-    let expired = now.before(KEEP_EXPIRED);
     let forgotten = now.before(app.config.audit_retention());
     let mut removed = batches(app, lease, shutdown, async |db| {
-        session::purge_expired(db, expired, BATCH).await
+        session::purge_expired(db, now, BATCH).await
     })
     .await?;
     removed += batches(app, lease, shutdown, async |db| {

@@ -225,6 +225,7 @@ mod tests {
             auth_expires_at: NOW + Span::seconds(60),
             not_before: NOW,
             expires_at: NOW + Span::seconds(120),
+            purge_at: NOW,
             refresh_mac: Some(TokenMac::new([1; 16])),
             ends_at: None,
             revoked_at: None,

@@ -114,6 +114,7 @@ async fn attempt(
         auth_expires_at: now,
         not_before: now,
         expires_at: now,
+        purge_at: now,
         refresh_mac: None,
         ends_at: policy
             .session_expiry

@@ -137,6 +137,7 @@ impl Lifetimes {
         session.auth_expires_at = (issued + self.auth_expiry).min(end);
         session.not_before = issued + self.refresh_not_before;
         session.expires_at = (issued + self.refresh_expiry).min(end);
+        session.purge_at = session::purge_at(session.expires_at);
     }
 }
 

@@ -19,12 +19,25 @@ const RENEWING: u32 = 3;
 
 /// Opens connections for requests, and some of their own for renewals, which would starve among them.
 pub async fn open(config: &Config) -> Result<(DatabaseConnection, DatabaseConnection), DbErr> {
-    let requests = connect(config, config.database_connections).await?;
-    let renewals = connect(config, RENEWING).await?;
+    let requests = connect(config, config.database_connections, &[]).await?;
+    let renewals = connect(config, RENEWING, BY_KEY).await?;
     Ok((requests, renewals))
 }
 
-async fn connect(config: &Config, connections: u32) -> Result<DatabaseConnection, DbErr> {
+/// What a PostgreSQL server is told that reads and writes sessions by their primary keys alone. Its planner knows neither how
+/// many keys an array holds nor, in a young store, how many sessions there are, and would read them all.
+const BY_KEY: &[(&str, &str)] = &[
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+];
+
+async fn connect(
+    config: &Config,
+    connections: u32,
+    planner: &'static [(&str, &str)],
+) -> Result<DatabaseConnection, DbErr> {
     let mut options = ConnectOptions::new(config.database_url());
     options
         .min_connections(1)
@@ -38,7 +51,7 @@ async fn connect(config: &Config, connections: u32) -> Result<DatabaseConnection
     options
         .map_sqlx_postgres_opts({
             let ca = ca.clone();
-            move |options| postgres(options, limit, tls, &ca)
+            move |options| postgres(options, limit, tls, &ca).options(planner.iter().copied())
         })
         .map_sqlx_mysql_opts(move |options| mysql(options, tls, &ca))
         .map_sqlx_mysql_pool_opts(move |options| {

@@ -71,6 +71,8 @@ async fn connect(
                 // FULL syncs the log at each commit: an acknowledged renewal survives a power cut.
                 .synchronous(SqliteSynchronous::Full)
                 .foreign_keys(true)
+                // 32 MiB: a page that is written again and again is copied from the log to its place once.
+                .pragma("wal_autocheckpoint", "8192")
                 .busy_timeout(timeout)
         });
     Database::connect(options).await

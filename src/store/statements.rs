@@ -1,14 +1,15 @@
 //! The statements of the write path: few, whatever the number of sessions, and of few different texts, so that they are
 //! prepared once. Here, the engines differ most.
 
-use entity::{SessionId, session};
+use entity::{SessionId, Timestamp, TokenId, session};
 use sea_orm::{
     ActiveEnum, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
     IntoActiveModel, Iterable, Statement, Value, sea_query::ArrayType,
 };
 
-/// What an update writes, after the id and the token that guard it.
-const WRITTEN: [&str; 15] = [
+/// What an update writes, after the id and the token that guard it; the last one only where it changes, because it alone has
+/// an index.
+const WRITTEN: [&str; 16] = [
     "ip",
     "user_agent",
     "token_id",
@@ -24,10 +25,38 @@ const WRITTEN: [&str; 15] = [
     "refresh_mac",
     "revoked_at",
     "revoked_for",
+    "purge_at",
 ];
 
-/// A row as it was read, and as it is to be.
-pub type Change<'a> = (&'a session::Model, &'a session::Model);
+/// Bytes of a statement to a server. A longer one goes in several records of TLS, and each but the first would wait for the
+/// receipt of the one before: the driver leaves Nagle's algorithm on.
+const RECORD: usize = 12_000;
+
+/// A row that was read, and what is made of it.
+#[derive(Debug)]
+pub struct Row {
+    pub session: session::Model,
+    token_id: TokenId,
+    was_revoked: bool,
+    purge_at: Timestamp,
+}
+
+impl Row {
+    /// As it was read.
+    pub fn new(session: session::Model) -> Self {
+        Self {
+            token_id: session.token_id,
+            was_revoked: session.is_revoked(),
+            purge_at: session.purge_at,
+            session,
+        }
+    }
+
+    /// Whether there is something to write: what a renewal does to a row goes with another token, what ends it revokes it.
+    pub fn is_changed(&self) -> bool {
+        self.session.token_id != self.token_id || self.session.is_revoked() != self.was_revoked
+    }
+}
 
 /// The sessions of these ids, those that there are, of any app: whoever calls compares the app.
 ///
@@ -67,17 +96,19 @@ pub async fn read(
 /// # Errors
 /// Those of the store.
 pub async fn insert(db: &DatabaseTransaction, rows: &[session::Model]) -> Result<(), DbErr> {
-    let mut rest = rows;
-    while !rest.is_empty() {
-        let (chunk, others) = rest.split_at(1 << rest.len().ilog2());
-        let models = chunk
-            .iter()
-            .cloned()
-            .map(IntoActiveModel::into_active_model);
-        session::Entity::insert_many(models)
-            .exec_without_returning(db)
-            .await?;
-        rest = others;
+    let bytes = |row: &session::Model| 600 + row.claims.len() + row.user_agent.len();
+    for mut rest in records(db, rows, bytes) {
+        while !rest.is_empty() {
+            let (chunk, others) = rest.split_at(1 << rest.len().ilog2());
+            let models = chunk
+                .iter()
+                .cloned()
+                .map(IntoActiveModel::into_active_model);
+            session::Entity::insert_many(models)
+                .exec_without_returning(db)
+                .await?;
+            rest = others;
+        }
     }
     Ok(())
 }
@@ -87,34 +118,78 @@ pub async fn insert(db: &DatabaseTransaction, rows: &[session::Model]) -> Result
 ///
 /// # Errors
 /// Those of the store.
-pub async fn advance(db: &DatabaseTransaction, changes: &[Change<'_>]) -> Result<bool, DbErr> {
-    let Some(last) = changes.last() else {
+pub async fn advance(db: &DatabaseTransaction, rows: &[&Row]) -> Result<bool, DbErr> {
+    let (stay, move_on): (Vec<_>, Vec<_>) = rows
+        .iter()
+        .copied()
+        .partition(|row| row.session.purge_at == row.purge_at);
+    for (rows, columns) in [
+        (stay, &WRITTEN[..WRITTEN.len() - 1]),
+        (move_on, &WRITTEN[..]),
+    ] {
+        let bytes = |row: &&Row| 400 + row.session.ip.len() + row.session.user_agent.len();
+        for rows in records(db, &rows, bytes) {
+            if !write(db, rows, columns).await? {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Cuts what is sent to a server into pieces that each fit into one record; what the embedded store takes stays whole.
+fn records<'a, T>(
+    db: &DatabaseTransaction,
+    items: &'a [T],
+    bytes: impl Fn(&T) -> usize,
+) -> Vec<&'a [T]> {
+    if db.get_database_backend() == DbBackend::Sqlite {
+        return vec![items];
+    }
+    let (mut pieces, mut start, mut size) = (Vec::new(), 0, 0);
+    for (index, item) in items.iter().enumerate() {
+        size += bytes(item);
+        if size > RECORD && index > start {
+            pieces.push(&items[start..index]);
+            (start, size) = (index, bytes(item));
+        }
+    }
+    pieces.push(&items[start..]);
+    pieces
+}
+
+async fn write(db: &DatabaseTransaction, rows: &[&Row], columns: &[&str]) -> Result<bool, DbErr> {
+    let Some(last) = rows.last() else {
         return Ok(true);
     };
     let backend = db.get_database_backend();
     let statement = if backend == DbBackend::Postgres {
-        postgres(changes)
+        postgres(rows, columns)
     } else {
-        let count = changes.len().next_power_of_two();
-        let rest = std::iter::repeat_n(last, count - changes.len());
-        let values = changes.iter().chain(rest).flat_map(values);
+        let count = rows.len().next_power_of_two();
+        let rest = std::iter::repeat_n(last, count - rows.len());
+        let values = rows
+            .iter()
+            .chain(rest)
+            .flat_map(|row| values(row).into_iter().take(2 + columns.len()));
         let sql = if backend == DbBackend::MySql {
-            mysql(count)
+            mysql(count, columns)
         } else {
-            sqlite(count)
+            sqlite(count, columns)
         };
         Statement::from_sql_and_values(backend, sql, values)
     };
     let written = db.execute_raw(statement).await?.rows_affected();
-    Ok(written == changes.len() as u64)
+    Ok(written == rows.len() as u64)
 }
 
 /// The id, the token that was read, and what is written.
-fn values((before, after): &Change<'_>) -> [Value; 2 + WRITTEN.len()] {
-    let millis = |time: entity::Timestamp| time.as_millis();
+fn values(row: &Row) -> [Value; 2 + WRITTEN.len()] {
+    let millis = |time: Timestamp| time.as_millis();
+    let after = &row.session;
     [
-        before.id.to_string().into(),
-        before.token_id.to_string().into(),
+        after.id.to_string().into(),
+        row.token_id.to_string().into(),
         after.ip.clone().into(),
         after.user_agent.clone().into(),
         after.token_id.to_string().into(),
@@ -134,34 +209,36 @@ fn values((before, after): &Change<'_>) -> [Value; 2 + WRITTEN.len()] {
             .into(),
         after.revoked_at.map(millis).into(),
         after.revoked_for.map(|reason| reason.to_value()).into(),
+        millis(after.purge_at).into(),
     ]
 }
 
-fn sqlite(rows: usize) -> String {
-    let row = format!("({})", vec!["?"; 2 + WRITTEN.len()].join(", "));
-    let set: Vec<_> = WRITTEN
+// OR FAIL: whoever gets an error gives the transaction up, so that no copies are kept for undoing the statement alone.
+fn sqlite(rows: usize, columns: &[&str]) -> String {
+    let row = format!("({})", vec!["?"; 2 + columns.len()].join(", "));
+    let set: Vec<_> = columns
         .iter()
         .enumerate()
         .map(|(index, column)| format!("{column} = v.column{}", index + 3))
         .collect();
     format!(
-        "UPDATE session SET {} FROM (VALUES {}) AS v \
+        "UPDATE OR FAIL session SET {} FROM (VALUES {}) AS v \
          WHERE session.id = v.column1 AND session.token_id = v.column2 AND session.revoked_at IS NULL",
         set.join(", "),
         vec![row; rows].join(", "),
     )
 }
 
-fn mysql(rows: usize) -> String {
+fn mysql(rows: usize, columns: &[&str]) -> String {
     let named: Vec<_> = ["id", "was"]
         .iter()
-        .chain(&WRITTEN)
+        .chain(columns)
         .map(|column| format!("? AS {column}"))
         .collect();
     let others = vec!["?"; named.len()].join(", ");
     let mut selects = vec![format!("SELECT {}", named.join(", "))];
     selects.resize(rows, format!("SELECT {others}"));
-    let set: Vec<_> = WRITTEN
+    let set: Vec<_> = columns
         .iter()
         .map(|column| format!("s.{column} = v.{column}"))
         .collect();
@@ -173,11 +250,11 @@ fn mysql(rows: usize) -> String {
 }
 
 /// An array a column. An array has no room for a missing value: an empty text and -1 stand for it, which nothing else is.
-fn postgres(changes: &[Change<'_>]) -> Statement {
-    let rows: Vec<_> = changes.iter().map(values).collect();
-    let mut arrays = Vec::with_capacity(2 + WRITTEN.len());
+fn postgres(rows: &[&Row], columns: &[&str]) -> Statement {
+    let rows: Vec<_> = rows.iter().map(|row| values(row)).collect();
+    let mut arrays = Vec::with_capacity(2 + columns.len());
     let (mut types, mut set) = (Vec::new(), Vec::new());
-    for index in 0..2 + WRITTEN.len() {
+    for index in 0..2 + columns.len() {
         let is_number = matches!(rows[0][index], Value::BigInt(_));
         let column: Vec<Value> = rows.iter().map(|row| present(&row[index])).collect();
         let (array, name, missing) = if is_number {
@@ -187,7 +264,7 @@ fn postgres(changes: &[Change<'_>]) -> Statement {
         };
         arrays.push(Value::Array(array, Some(Box::new(column))));
         types.push(format!("${}::{name}[]", index + 1));
-        let Some(column) = index.checked_sub(2).map(|index| WRITTEN[index]) else {
+        let Some(column) = index.checked_sub(2).map(|index| columns[index]) else {
             continue;
         };
         set.push(match column {
@@ -203,7 +280,7 @@ fn postgres(changes: &[Change<'_>]) -> Statement {
          WHERE session.id = v.id AND session.token_id = v.was AND session.revoked_at IS NULL",
         set.join(", "),
         types.join(", "),
-        WRITTEN.join(", "),
+        columns.join(", "),
     );
     Statement::from_sql_and_values(DbBackend::Postgres, sql, arrays)
 }

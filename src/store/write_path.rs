@@ -17,7 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     engine::{self, CommitError, Failure},
     retry::Backoff,
-    statements,
+    statements::{self, Row},
 };
 use crate::{
     audit::{self, Action, Event},
@@ -274,16 +274,17 @@ impl Writing {
         let ids: Vec<_> = works.iter().filter_map(Work::reads).collect();
         let stored = statements::read(&transaction, &ids).await?;
         // In the order of their ids: two that write the same rows do not wait for each other in a circle.
-        let before: BTreeMap<SessionId, session::Model> =
-            stored.into_iter().map(|row| (row.id, row)).collect();
-        let mut after = before.clone();
+        let mut rows: BTreeMap<SessionId, Row> = stored
+            .into_iter()
+            .map(|session| (session.id, Row::new(session)))
+            .collect();
 
         let (mut begun, mut events) = (Vec::new(), Vec::new());
         let mut done = Vec::with_capacity(works.len());
         for work in works {
             done.push(match work {
                 Work::Begin(beginning) => {
-                    let is_there = after.contains_key(&beginning.session.id);
+                    let is_there = rows.contains_key(&beginning.session.id);
                     let fits = is_there || beginning.epoch == epoch;
                     if fits && !is_there {
                         begun.push((*beginning.session).clone());
@@ -291,8 +292,8 @@ impl Writing {
                     Done::Begun(fits)
                 }
                 Work::Renew(renewal) => {
-                    let row = after.get_mut(&renewal.session_id);
-                    let outcome = renew(row, renewal, epoch);
+                    let row = rows.get_mut(&renewal.session_id);
+                    let outcome = renew(row.map(|row| &mut row.session), renewal, epoch);
                     if outcome == Outcome::Reused {
                         let reuse = Action::SessionReuse;
                         let event = Event::of(reuse, renewal.app_id, renewal.session_id);
@@ -301,18 +302,15 @@ impl Writing {
                     Done::Renewed(outcome)
                 }
                 Work::End(ending) => {
-                    let ended = end(after.get_mut(&ending.session_id), ending);
+                    let row = rows.get_mut(&ending.session_id);
+                    let ended = end(row.map(|row| &mut row.session), ending);
                     events.extend(ending.event.clone().filter(|_| ended));
                     Done::Ended(ended)
                 }
             });
         }
 
-        let changes: Vec<_> = before
-            .values()
-            .zip(after.values())
-            .filter(|(before, after)| before != after)
-            .collect();
+        let changes: Vec<_> = rows.values().filter(|row| row.is_changed()).collect();
         if !statements::advance(&transaction, &changes).await? {
             transaction.rollback().await?;
             return Ok(None);

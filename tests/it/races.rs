@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use renewd::store::statements;
+use renewd::store::statements::{self, Row};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -111,25 +111,26 @@ async fn a_stale_row_is_not_written_over() {
     let db = &server.app.store.writer;
     let find = async |id| session::find_in(db, app_id, id).await.unwrap().unwrap();
     let (read, other) = (find(id).await, find(other).await);
-    let mut next = read.clone();
-    next.token_id = entity::TokenId::EXAMPLE;
-    next.ip = "2001:db8::1".to_owned();
-    next.parent_id = Some(read.token_id);
-    next.parent_until = Some(read.expires_at);
-    let mut other_next = other.clone();
-    other_next.generation += 1;
-    assert!(write(&server, &[(&read, &next)]).await);
-    assert_eq!(find(id).await, next);
+    let advance = |row: &session::Model, token: &str| {
+        let mut row = Row::new(row.clone());
+        row.session.token_id = token.parse().unwrap();
+        row.session.ip = "2001:db8::1".to_owned();
+        row.session.parent_id = Some(read.token_id);
+        row.session.parent_until = Some(read.expires_at);
+        row
+    };
+    let next = advance(&read, "01JMWRJEJ71191KP88NDGWVYE1");
+    assert!(write(&server, &[&next]).await);
+    assert_eq!(find(id).await, next.session);
     // A row that would fit is not written either.
-    assert!(!write(&server, &[(&other, &other_next), (&read, &next)]).await);
+    let other_next = advance(&other, "01JMWRJEJ71191KP88NDGWVYE2");
+    assert!(!write(&server, &[&other_next, &next]).await);
     assert_eq!(find(other.id).await, other);
 
-    // As many at once as there may be, of which each is written once.
-    assert!(write(&server, &[(&other, &other_next), (&next, &read)]).await);
-    assert_eq!(
-        (find(other.id).await, find(id).await),
-        (other_next, read.clone())
-    );
+    let third = advance(&next.session, "01JMWRJEJ71191KP88NDGWVYE3");
+    assert!(write(&server, &[&other_next, &third]).await);
+    assert_eq!(find(other.id).await, other_next.session);
+    assert_eq!(find(id).await, third.session);
 
     let now = server.app.clock.now();
     let target = Target::Session(id);
@@ -137,16 +138,17 @@ async fn a_stale_row_is_not_written_over() {
         session::revoke_in(db, app_id, &target, Revocation::Logout, now).await,
         Ok(1)
     );
-    assert!(!write(&server, &[(&read, &next)]).await);
+    let fourth = advance(&third.session, "01JMWRJEJ71191KP88NDGWVYE4");
+    assert!(!write(&server, &[&fourth]).await);
     assert_eq!(
         session::revoke_in(db, app_id, &target, Revocation::Logout, now).await,
         Ok(0)
     );
 }
 
-async fn write(server: &TestServer, changes: &[statements::Change<'_>]) -> bool {
+async fn write(server: &TestServer, rows: &[&Row]) -> bool {
     let transaction = server.app.store.begin().await.unwrap();
-    let written = statements::advance(&transaction, changes).await.unwrap();
+    let written = statements::advance(&transaction, rows).await.unwrap();
     if written {
         transaction.commit().await.unwrap();
     } else {
