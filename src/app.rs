@@ -109,9 +109,13 @@ impl App {
     /// # Errors
     /// Those of the store.
     pub async fn load(&self, id: AppId) -> Result<Option<Arc<LoadedApp>>> {
+        if let Some(known) = self.directory.known(id) {
+            return Ok(Some(known));
+        }
         let now = self.clock.now();
         let load = || self.directory.app(&self.store, &self.master, now, id);
-        self.store.retry(load).await
+        // On the heap: what every request carries along is small.
+        Box::pin(self.store.retry(load)).await
     }
 
     /// The app as it is now, after somebody changed apps or keys.

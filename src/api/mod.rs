@@ -25,7 +25,7 @@ pub mod types;
 use std::sync::Arc;
 
 use poem::{
-    Endpoint, EndpointExt, Response, Route,
+    Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route,
     endpoint::make_sync,
     get,
     middleware::{AddData, CatchPanic},
@@ -65,6 +65,26 @@ pub enum Tag {
     Service,
 }
 
+/// The API, and the pages that describe it.
+struct Routes<S> {
+    service: S,
+    pages: Route,
+}
+
+// Not the API nested below the root: that would make a new URI for each request.
+impl<S: Endpoint<Output = Response>> Endpoint for Routes<S> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let path = request.uri().path();
+        if path == "/openapi.json" || path == "/docs" || path.starts_with("/docs/") {
+            self.pages.call(request).await
+        } else {
+            self.service.call(request).await
+        }
+    }
+}
+
 /// Everything that the server answers.
 pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
     let service = service();
@@ -76,10 +96,14 @@ pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
             .body(spec.clone())
     });
 
-    let routes = Route::new()
+    let pages = Route::new()
         .nest("/docs", docs)
-        .at("/openapi.json", get(spec_endpoint))
-        .nest("/", service)
+        .at("/openapi.json", get(spec_endpoint));
+    let routes = Routes {
+        service: service.into_endpoint(),
+        pages,
+    };
+    let routes = routes
         .with(CatchPanic::new())
         .with(AddData::new(app.clone()))
         .with(AddData::new(Arc::new(schemas())));

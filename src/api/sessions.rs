@@ -59,7 +59,7 @@ impl Sessions {
             device_id: request.device_id.map(|id| id.0),
             claims,
         };
-        let grant = sessions::sign(app, &caller, new).await?;
+        let grant = Box::pin(sessions::sign(app, &caller, new)).await?;
         Ok(Json(grant.into()))
     }
 
@@ -88,7 +88,7 @@ impl Sessions {
             app_key::Kind::Publishable => client(request, &app.config.trusted_proxies),
             app_key::Kind::Secret | app_key::Kind::Root => stated(ip, useragent)?,
         };
-        let grant = sessions::renew(app, &caller, &refresh_token, client).await?;
+        let grant = Box::pin(sessions::renew(app, &caller, &refresh_token, client)).await?;
         Ok(Json(grant.into()))
     }
 
@@ -104,7 +104,7 @@ impl Sessions {
         #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
         body: Body<VerifyRequest>,
     ) -> Reply<VerifyResponse, KeyedBody> {
-        let verified = sessions::verify(app, &caller.app, &body.value.token).await?;
+        let verified = Box::pin(sessions::verify(app, &caller.app, &body.value.token)).await?;
         Ok(Json(verified.into()))
     }
 
@@ -196,7 +196,7 @@ async fn end(app: &App, caller: &Caller, request: LogoutRequest) -> Result<Logou
     if caller.kind == app_key::Kind::Publishable && !matches!(target, LogoutTarget::Token(_)) {
         return Err(Error::InsufficientKey);
     }
-    let revoked = sessions::logout(app, caller, target).await?;
+    let revoked = Box::pin(sessions::logout(app, caller, target)).await?;
     Ok(LogoutResponse::of(revoked))
 }
 

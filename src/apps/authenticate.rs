@@ -77,7 +77,7 @@ pub async fn authenticate(app: &App, id: AppId, presented: Presented) -> Result<
 pub async fn authenticate_root(app: &App, presented: Presented) -> Result<Actor> {
     let now = app.clock.now();
     let load = || app.directory.root_keys(&app.store);
-    let keys = app.store.retry(load).await?;
+    let keys = Box::pin(app.store.retry(load)).await?;
     // A root key may be of its owner's making, and then has no id inside; there are one or two.
     let found = keys
         .iter()

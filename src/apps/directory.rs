@@ -36,6 +36,12 @@ struct Copies {
 }
 
 impl Directory {
+    /// The app with its keys, if it is in memory.
+    pub fn known(&self, id: AppId) -> Option<Arc<LoadedApp>> {
+        let copies = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        copies.apps.get(&id).cloned()
+    }
+
     /// The app with its keys; `None` when there is none.
     ///
     /// # Errors
