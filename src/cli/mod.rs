@@ -3,6 +3,7 @@
 mod app;
 mod app_key;
 mod audit;
+mod bench;
 mod key;
 mod print;
 mod serve;
@@ -66,6 +67,8 @@ enum Command {
     Backup(store::Backup),
     /// Put a copy in place of the embedded store, which must not exist
     Restore(store::Restore),
+    /// Measure how fast sessions are renewed here, and what that costs
+    Bench(Box<bench::Command>),
     /// Print the OpenAPI document
     Openapi,
     /// Print the effective settings, secrets left out
@@ -248,6 +251,10 @@ pub async fn run(cli: Cli, config: Config) -> Outcome {
             on_store(config, async |app| store::backup(&command, app).await).await
         }
         Command::Restore(command) => store::restore(&command, config).await,
+        Command::Bench(command) => {
+            let store = cli.settings.database_url;
+            bench::run(*command, config, store.is_some_and(|url| !url.is_empty())).await
+        }
         Command::Openapi => say(&api::openapi()),
         Command::Config => show(&config),
         Command::Completions { shell } => {

@@ -280,6 +280,7 @@ fn help_and_completions_name_every_command() {
         "key",
         "audit",
         "backup",
+        "bench",
         "restore",
         "openapi",
         "config",

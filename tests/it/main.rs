@@ -10,6 +10,7 @@ mod app_keys;
 mod attacks;
 mod audit;
 mod backup;
+mod bench;
 mod blackbox;
 mod cli;
 mod connections;
