@@ -156,3 +156,50 @@ fn mysql_failure(number: u16) -> Failure {
         _ => Failure::Defect,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_caused_is_told_from_what_is_wrong_with_us() {
+        use Failure::{Contention, Defect, Outage};
+        for (code, expected) in [
+            ("40001", Contention),
+            ("40P01", Contention),
+            ("55P03", Contention),
+            ("57014", Outage),
+            ("57P01", Outage),
+            ("57P03", Outage),
+            ("08006", Outage),
+            ("53300", Outage),
+            ("25006", Outage),
+            ("23505", Defect),
+            ("42P01", Defect),
+        ] {
+            assert_eq!(postgres_failure(code), expected, "{code}");
+        }
+        for (number, expected) in [
+            (1213, Contention),
+            (1205, Contention),
+            (1047, Outage),
+            (1053, Outage),
+            (1969, Outage),
+            (1927, Outage),
+            (2013, Outage),
+            (1062, Defect),
+            (1146, Defect),
+        ] {
+            assert_eq!(mysql_failure(number), expected, "{number}");
+        }
+        // Extended result codes have the primary one in their low byte.
+        for (code, expected) in [
+            ("5", Outage),
+            ("261", Outage),
+            ("19", Defect),
+            ("1", Defect),
+        ] {
+            assert_eq!(sqlite_failure(code), expected, "{code}");
+        }
+    }
+}

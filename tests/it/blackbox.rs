@@ -5,6 +5,7 @@ use std::{
     net::TcpStream,
     path::Path,
     process::{Child, ChildStderr, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -23,7 +24,12 @@ pub struct Process {
 
 impl Process {
     pub fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    pub fn start_with(dir: &Path, settings: &[(&str, &str)]) -> Self {
         let mut child = renewd(dir)
+            .envs(settings.iter().copied())
             .env("RENEWD_LISTEN", "127.0.0.1:0")
             .env("RENEWD_METRICS_LISTEN", "127.0.0.1:0")
             .env("RENEWD_ROOT_KEY", ROOT_KEY)
@@ -181,6 +187,25 @@ fn a_termination_finishes_what_is_under_way() {
         // Closed properly: the log of the store was folded into it.
         assert!(!dir.path().join("data/renewd.db-wal").exists());
     }
+}
+
+/// A server that was told to stop says that it is not ready, and serves on for as long as the balancer takes to notice.
+#[test]
+fn a_termination_is_announced_before_it_is_carried_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut process = Process::start_with(dir.path(), &[("RENEWD_SHUTDOWN_DELAY", "2")]);
+    let get = |path: &str| process.call("GET", path, "", None).0;
+    assert_eq!(get("/readyz"), 200);
+    process.signal("TERM");
+    let told = Instant::now();
+    while get("/readyz") != 503 {
+        assert!(told.elapsed() < Duration::from_secs(1));
+    }
+    let (status, app) = process.post("/root/create", ROOT_KEY, &new_app());
+    assert_eq!(status, 200, "{app}");
+    assert_eq!((get("/livez"), get("/health")), (200, 200));
+    assert!(process.child.wait().unwrap().success());
+    assert!(told.elapsed() >= Duration::from_secs(2));
 }
 
 /// A port that is taken is told, and the store is left alone.
