@@ -128,7 +128,9 @@ fn mysql_failure(number: u16) -> Failure {
         1205 | 1213 | 3101 => Failure::Contention,
         // Disk or table full; too many connections; no memory; not a member of a working cluster; shutting down; network;
         // error in COMMIT; too many connections of a user; read only; interrupted; killed; out of time.
-        1021
+        // Below 1000: what the system below the server did not do, with a file for instance.
+        1..=999
+        | 1021
         | 1114
         | 1040
         | 1041
@@ -182,6 +184,7 @@ mod tests {
         for (number, expected) in [
             (1213, Contention),
             (1205, Contention),
+            (6, Outage),
             (1047, Outage),
             (1053, Outage),
             (1969, Outage),
