@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
     app::{BenchApp, Place},
@@ -36,7 +35,7 @@ use self::{
     server::Server,
     subject::Subject,
 };
-use super::{Outcome, print::Format};
+use super::{Outcome, print::Format, serve::stop_signal};
 use crate::config::Config;
 
 /// Of the answers, so many in a hundred may be 503.
@@ -193,16 +192,4 @@ async fn measure(command: &Command, probes: &Probes, place: &Place, app: &BenchA
     let refused = check::used_tokens(&mut clients).await?;
     report.end(refused)?;
     report.tolerate_unavailable(TOLERATED_UNAVAILABLE_PERCENT)
-}
-
-/// Ends with SIGTERM or Ctrl-C.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

@@ -52,7 +52,10 @@ async fn bind(address: std::net::SocketAddr) -> Outcome<TcpListener> {
 }
 
 /// Ends with SIGTERM or Ctrl-C.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+///
+/// # Errors
+/// When the system takes no handler.
+pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

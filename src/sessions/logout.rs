@@ -60,14 +60,13 @@ async fn end(
         let event = Event::of(Action::SessionRevoke, app_id, session_id);
         event.row(&caller.actor, now, &app.rng)
     });
-    let ending = || Ending {
+    let ending = Ending {
         app_id,
         session_id,
         now,
-        event: event.clone(),
+        event,
     };
-    let ended = app.store.retry(|| app.store.sessions.end(ending())).await?;
-    Ok(u64::from(ended))
+    Ok(u64::from(app.store.sessions.end(ending).await?))
 }
 
 async fn end_all(app: &App, caller: &Caller, target: Target, now: Timestamp) -> Result<u64> {

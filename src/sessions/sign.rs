@@ -54,7 +54,7 @@ pub struct NewSession {
 /// # Errors
 /// Those of the store.
 pub async fn sign(app: &App, caller: &Caller, new: NewSession) -> Result<Grant> {
-    let (loaded, session, prepared) = app.store.retry(|| begin(app, caller, &new)).await?;
+    let (loaded, session, prepared) = begin(app, caller, &new).await?;
     if let Some(limit) = loaded.app.max_sessions_per_subject {
         app.store
             .retry(|| end_oldest(app, &loaded, &session, limit))
