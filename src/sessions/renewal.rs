@@ -15,7 +15,7 @@ use crate::{
     sessions::tokens::Lifetimes,
 };
 
-/// A refresh token whose signature is good, presented at `now`, and what is to follow it.
+/// What a refresh token that was presented at `now` says of itself, how it is known to be ours, and what is to follow it.
 #[derive(Clone, Debug)]
 pub struct Renewal {
     pub app_id: AppId,
