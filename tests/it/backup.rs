@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     cli::renewd,
-    support::{ROOT_KEY, TestApp, TestServer, embedded},
+    support::{ROOT_KEY, TestApp, TestServer, embedded, engine},
 };
 
 fn restore(dir: &Path, arguments: &[&str]) -> Output {
@@ -114,6 +114,19 @@ async fn sessions_of_unknown_fate_are_ended_on_request() {
         .await
         .assert_refused("refresh_token_used");
     assert_eq!(app.sign().await.status, 200);
+}
+
+/// What a database server holds is copied by its own tools: here it is refused, and leaves no file behind.
+#[tokio::test]
+async fn only_the_embedded_store_is_copied() {
+    let server = TestServer::start().await;
+    let to = server.dir.path().join("copy.db");
+    let is_embedded = engine::backend() == sea_orm::DbBackend::Sqlite;
+    match server.app.store.backup(&to).await {
+        Ok(()) => assert!(is_embedded),
+        Err(error) => assert!(error.to_string().contains("its own tools"), "{error}"),
+    }
+    assert_eq!(to.exists(), is_embedded);
 }
 
 /// Nothing is overwritten, and what is no copy of this store leaves nothing behind.
