@@ -1,6 +1,7 @@
 //! Time and randomness, injected: the system's are touched here and nowhere else.
 
 use std::{
+    convert::Infallible,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -11,7 +12,11 @@ use entity::Timestamp;
     reason = "the one place that asks the system"
 )]
 use rand::rngs::SysRng;
-use rand::{CryptoRng, SeedableRng, rand_core::UnwrapErr, rngs::ChaCha20Rng};
+use rand::{CryptoRng, SeedableRng, TryCryptoRng, TryRng, rand_core::UnwrapErr, rngs::ChaCha20Rng};
+use zeroize::Zeroizing;
+
+/// What is asked of the operating system at once: a request draws some 60 bytes, in several draws.
+const BUFFER: usize = 512;
 
 /// Tells the time.
 #[derive(Clone)]
@@ -51,7 +56,11 @@ impl Clock {
 impl Rng {
     /// The generator of the operating system.
     pub fn system() -> Self {
-        Self::new(UnwrapErr(SysRng))
+        Self::new(Buffered {
+            source: UnwrapErr(SysRng),
+            bytes: Zeroizing::new([0; BUFFER]),
+            used: BUFFER,
+        })
     }
 
     /// Draws from `generator`.
@@ -70,6 +79,47 @@ impl Rng {
     }
 }
 
+/// The bytes of `source`, asked for in larger pieces; what was handed out is wiped.
+struct Buffered<R> {
+    source: R,
+    bytes: Zeroizing<[u8; BUFFER]>,
+    used: usize,
+}
+
+impl<R: CryptoRng> TryRng for Buffered<R> {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u32::from_ne_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, into: &mut [u8]) -> Result<(), Infallible> {
+        if into.len() > BUFFER {
+            self.source.fill_bytes(into);
+            return Ok(());
+        }
+        if into.len() > BUFFER - self.used {
+            self.source.fill_bytes(&mut *self.bytes);
+            self.used = 0;
+        }
+        let drawn = &mut self.bytes[self.used..self.used + into.len()];
+        into.copy_from_slice(drawn);
+        drawn.fill(0);
+        self.used += into.len();
+        Ok(())
+    }
+}
+
+impl<R: CryptoRng> TryCryptoRng for Buffered<R> {}
+
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Clock")
@@ -79,5 +129,36 @@ impl fmt::Debug for Clock {
 impl fmt::Debug for Rng {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Rng")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use rand::Rng as _;
+
+    use super::*;
+
+    #[test]
+    fn draws_of_any_size_never_repeat_and_are_wiped() {
+        let mut rng = Buffered {
+            source: ChaCha20Rng::seed_from_u64(7),
+            bytes: Zeroizing::new([0; BUFFER]),
+            used: BUFFER,
+        };
+        let mut seen = HashSet::new();
+        for size in (8..=BUFFER + 8).chain(8..=64) {
+            let mut drawn = vec![0; size];
+            rng.fill_bytes(&mut drawn);
+            assert!(seen.insert(drawn[..8].to_vec()), "{size}");
+            assert!(
+                seen.insert(drawn[size - 8..].to_vec()) || size < 16,
+                "{size}"
+            );
+            assert!(rng.bytes[..rng.used].iter().all(|byte| *byte == 0));
+        }
+        assert_ne!(rng.next_u32(), rng.next_u32());
+        assert_ne!(rng.next_u64(), rng.next_u64());
     }
 }
