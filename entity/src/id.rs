@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use rand::CryptoRng;
 use sea_orm::{DbErr, DeriveValueType, TryFromU64};
-use ulid::Ulid;
+use ulid::{ULID_LEN, Ulid};
 
 use crate::Timestamp;
 
@@ -57,7 +57,7 @@ macro_rules! ids {
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 // The decoder takes lower case and look-alikes; an identifier has one spelling.
                 match Ulid::from_string(text) {
-                    Ok(ulid) if ulid.to_string() == text => Ok(Self(ulid)),
+                    Ok(ulid) if ulid.array_to_str(&mut [0; ULID_LEN]) == text => Ok(Self(ulid)),
                     _ => Err(InvalidId),
                 }
             }

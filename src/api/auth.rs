@@ -7,7 +7,7 @@ use poem::{Request, http::header};
 use poem_openapi::{SecurityScheme, auth::ApiKey};
 
 use crate::{
-    api::{client::client, edge::RequestName},
+    api::{client::address, edge::RequestName},
     app::App,
     apps::{Caller, Presented, authenticate, authenticate_root},
     audit::Actor,
@@ -81,7 +81,7 @@ pub fn presented(app: &App, request: &Request, key: &ApiKey) -> Presented {
         key: PlainSecret::from_text(bare),
         origin: origin.map(|origin| origin.to_str().unwrap_or_default().to_owned()),
         request_id: request.data::<RequestName>().map(|name| name.0.clone()),
-        ip: client(request, &app.config.trusted_proxies).ip,
+        ip: address(request, &app.config.trusted_proxies),
     }
 }
 

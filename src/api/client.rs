@@ -10,11 +10,23 @@ use crate::sessions::Client;
 /// Characters of a `User-Agent` that are kept.
 const USER_AGENT_LENGTH: usize = 1024;
 
-/// The address of the connection, or the one that trusted proxies forwarded, and the user agent.
+/// Where the request came from, and the user agent.
 pub fn client(request: &Request, trusted: &[IpNet]) -> Client {
+    let user_agent = request
+        .headers()
+        .get(header::USER_AGENT)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()));
+    Client {
+        ip: address(request, trusted),
+        user_agent: user_agent.map(|text| text.chars().take(USER_AGENT_LENGTH).collect()),
+    }
+}
+
+/// The address of the connection, or the one that trusted proxies forwarded.
+pub fn address(request: &Request, trusted: &[IpNet]) -> Option<IpAddr> {
     let peer = match &request.remote_addr().0 {
-        Addr::SocketAddr(address) => Some(address.ip().to_canonical()),
-        Addr::Unix(_) | Addr::Custom(..) => None,
+        Addr::SocketAddr(address) => address.ip().to_canonical(),
+        Addr::Unix(_) | Addr::Custom(..) => return None,
     };
     let forwarded = request
         .headers()
@@ -23,14 +35,7 @@ pub fn client(request: &Request, trusted: &[IpNet]) -> Client {
         .filter_map(|value| value.to_str().ok())
         .collect::<Vec<_>>()
         .join(",");
-    let user_agent = request
-        .headers()
-        .get(header::USER_AGENT)
-        .map(|value| String::from_utf8_lossy(value.as_bytes()));
-    Client {
-        ip: peer.map(|peer| origin(peer, &forwarded, trusted)),
-        user_agent: user_agent.map(|text| text.chars().take(USER_AGENT_LENGTH).collect()),
-    }
+    Some(origin(peer, &forwarded, trusted))
 }
 
 /// The last address of the chain that no trusted proxy has: whatever stands before it, its sender made up.
