@@ -13,10 +13,11 @@ use rand::RngExt;
 use crate::{
     api::{
         auth::app_id_in,
-        client::client,
+        client::address,
         cors::CorsHeaders,
         failure::Refused,
         problem::{Draft, is_problem},
+        schema::Schemas,
     },
     app::App,
     audit::{Actor, record_refusal},
@@ -45,6 +46,7 @@ pub struct RequestName(pub String);
 pub struct Edge<E> {
     pub routes: E,
     pub app: Arc<App>,
+    pub schemas: Arc<Schemas>,
     pub table: RouteTable,
 }
 
@@ -69,9 +71,11 @@ impl<E: Endpoint> Endpoint for Edge<E> {
         let app_id = app_id_in(request.uri().path());
         let is_administration = request.uri().path().starts_with("/root/");
         let ip = is_administration
-            .then(|| client(&request, &self.app.config.trusted_proxies).ip)
+            .then(|| address(&request, &self.app.config.trusted_proxies))
             .flatten();
         request.set_data(RequestName(id.clone()));
+        request.set_data(self.app.clone());
+        request.set_data(self.schemas.clone());
 
         let result = self.routes.call(request).await;
         let pattern = match &result {

@@ -25,10 +25,8 @@ pub mod types;
 use std::sync::Arc;
 
 use poem::{
-    Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route,
-    endpoint::make_sync,
-    get,
-    middleware::{AddData, CatchPanic},
+    Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, endpoint::make_sync, get,
+    middleware::CatchPanic,
 };
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService, Tags, registry::Registry};
 
@@ -103,16 +101,14 @@ pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
         service: service.into_endpoint(),
         pages,
     };
-    let routes = routes
-        .with(CatchPanic::new())
-        .with(AddData::new(app.clone()))
-        .with(AddData::new(Arc::new(schemas())));
+    let routes = routes.with(CatchPanic::new());
     Edge {
         routes: Cors {
             routes,
             app: app.clone(),
         },
         app,
+        schemas: Arc::new(schemas()),
         table: route_table(),
     }
 }
