@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use entity::{DeviceId, SessionId, SigningKeyId, TokenId, session};
 use keys::TokenType;
 use poem_openapi::{Enum, Object, types::MaybeUndefined};
+use serde::Serialize;
 
 use crate::{
     api::types::{Audience, Id, JsonObject},
@@ -51,7 +52,7 @@ pub struct RenewRequest {
 }
 
 /// A signed pair of tokens.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(example)]
 pub struct GrantResponse {
     /// What resource servers take: a JWT, good until it expires.

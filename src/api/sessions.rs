@@ -18,7 +18,7 @@ use crate::{
             AmendRequest, GetSessionRequest, GetSessionResponse, GrantResponse, LogoutRequest,
             LogoutResponse, RenewRequest, SignRequest, VerifyRequest, VerifyResponse,
         },
-        types::{Id, StatusResponse},
+        types::{Id, StatusResponse, Written},
     },
     app::App,
     apps::Caller,
@@ -45,7 +45,7 @@ impl Sessions {
         SecretKey(caller): SecretKey,
         #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
         body: Body<SignRequest>,
-    ) -> Reply<GrantResponse, KeyedBody> {
+    ) -> Result<Written<GrantResponse>, Failure<KeyedBody>> {
         if body.bytes > MAX_CLAIM_BYTES {
             return Err(Error::invalid("", "the body must have at most 16 KiB").into());
         }
@@ -60,7 +60,7 @@ impl Sessions {
             claims,
         };
         let grant = Box::pin(sessions::sign(app, &caller, new)).await?;
-        Ok(Json(grant.into()))
+        Ok(Written(grant.into()))
     }
 
     /// Renew a session
@@ -77,7 +77,7 @@ impl Sessions {
         AnyKey(caller): AnyKey,
         #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
         body: Body<RenewRequest>,
-    ) -> Reply<GrantResponse, KeyedBody> {
+    ) -> Result<Written<GrantResponse>, Failure<KeyedBody>> {
         let RenewRequest {
             refresh_token,
             ip,
@@ -89,7 +89,7 @@ impl Sessions {
             app_key::Kind::Secret | app_key::Kind::Root => stated(ip, useragent)?,
         };
         let grant = Box::pin(sessions::renew(app, &caller, &refresh_token, client)).await?;
-        Ok(Json(grant.into()))
+        Ok(Written(grant.into()))
     }
 
     /// Verify a token

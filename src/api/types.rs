@@ -2,15 +2,19 @@
 
 use std::{borrow::Cow, fmt::Display, str::FromStr};
 
+use poem::{IntoResponse, Response};
 use poem_openapi::{
-    Object,
-    registry::{MetaSchema, MetaSchemaRef, Registry},
+    ApiResponse, Object,
+    payload::{Json, Payload},
+    registry::{MetaResponses, MetaSchema, MetaSchemaRef, Registry},
     types::{Example, ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},
 };
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// An identifier of ours: a ULID.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(transparent)]
 pub struct Id<T>(pub T);
 
 /// A JSON object with any members.
@@ -20,6 +24,42 @@ pub struct JsonObject(pub Map<String, Value>);
 /// `aud`: one audience, or a list of them (RFC 7519 section 4.1.3).
 #[derive(Clone, Debug)]
 pub struct Audience(pub Value);
+
+/// A JSON body that is written member by member, without a tree of values in between: for what is answered most.
+#[derive(Debug)]
+pub struct Written<T>(pub T);
+
+impl<T: Type> Payload for Written<T> {
+    const CONTENT_TYPE: &'static str = Json::<T>::CONTENT_TYPE;
+
+    fn check_content_type(content_type: &str) -> bool {
+        Json::<T>::check_content_type(content_type)
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: Serialize + Send> IntoResponse for Written<T> {
+    fn into_response(self) -> Response {
+        poem::web::Json(self.0).into_response()
+    }
+}
+
+impl<T: Type + ToJSON> ApiResponse for Written<T> {
+    fn meta() -> MetaResponses {
+        Json::<T>::meta()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
 
 /// What every type of ours says to poem-openapi.
 macro_rules! openapi_type {
