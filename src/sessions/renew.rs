@@ -1,6 +1,6 @@
 //! Renews a session with its refresh token.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use entity::{TokenId, time::Span};
 
@@ -58,7 +58,7 @@ async fn attempt(app: &App, caller: &Caller, refresh_token: &str, client: Client
             Outcome::Unrecognised => {
                 app.metrics.verifies();
                 read_refresh(&loaded, refresh_token)?;
-                renewal.is_verified = true;
+                Arc::make_mut(&mut renewal).is_verified = true;
             }
             Outcome::Stale => {
                 loaded = app.reload(loaded.app.id).await?;
@@ -78,7 +78,7 @@ fn prepare(
     caller: &Caller,
     refresh_token: &str,
     client: &Client,
-) -> Result<(Renewal, Prepared)> {
+) -> Result<(Arc<Renewal>, Prepared)> {
     let now = app.clock.now();
     let policy = &loaded.app;
     let token = read_refresh_unverified(loaded, refresh_token)?;
@@ -109,5 +109,5 @@ fn prepare(
         user_agent: client.user_agent.clone(),
         in_doubt: false,
     };
-    Ok((renewal, prepared))
+    Ok((Arc::new(renewal), prepared))
 }

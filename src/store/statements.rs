@@ -1,10 +1,10 @@
 //! The statements of the write path: few, whatever the number of sessions, and of few different texts, so that they are
 //! prepared once. Here, the engines differ most.
 
-use entity::{SessionId, Timestamp, TokenId, session};
+use entity::{SessionId, Timestamp, TokenId, session, setting};
 use sea_orm::{
     ActiveEnum, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
-    IntoActiveModel, Iterable, Statement, Value, sea_query::ArrayType,
+    FromQueryResult, IntoActiveModel, Iterable, Statement, Value, sea_query::ArrayType,
 };
 
 /// What an update writes, after the id and the token that guard it; the last one only where it changes, because it alone has
@@ -58,37 +58,45 @@ impl Row {
     }
 }
 
-/// The sessions of these ids, those that there are, of any app: whoever calls compares the app.
+/// The changes of apps and keys so far, and the sessions of these ids, those that there are, of any app: whoever calls compares
+/// the app. One statement, because each is a round trip.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn read(
     db: &DatabaseTransaction,
     ids: &[SessionId],
-) -> Result<Vec<session::Model>, DbErr> {
+) -> Result<(i64, Vec<session::Model>), DbErr> {
     let Some(last) = ids.last() else {
-        return Ok(Vec::new());
+        return Ok((setting::epoch(db).await?, Vec::new()));
     };
     let columns: Vec<_> = session::Column::iter()
         .map(|column| sea_orm::IdenStatic::as_str(&column).to_owned())
         .collect();
-    let select = format!("SELECT {} FROM session WHERE id", columns.join(", "));
+    let select = format!(
+        "SELECT (SELECT value FROM setting WHERE name = 'epoch') AS epoch, {} FROM session WHERE id",
+        columns.join(", ")
+    );
     let backend = db.get_database_backend();
     let texts = ids.iter().map(|id| Value::from(id.to_string()));
     let statement = if backend == DbBackend::Postgres {
         let all = Value::Array(ArrayType::String, Some(Box::new(texts.collect())));
         Statement::from_sql_and_values(backend, format!("{select} = ANY($1)"), [all])
     } else {
-        let count = ids.len().next_power_of_two();
+        let count = places(ids.len());
         let rest = std::iter::repeat_n(last.to_string(), count - ids.len()).map(Value::from);
-        let places = vec!["?"; count].join(", ");
-        let sql = format!("{select} IN ({places})");
+        let sql = format!("{select} IN ({})", vec!["?"; count].join(", "));
         Statement::from_sql_and_values(backend, sql, texts.chain(rest))
     };
-    session::Entity::find()
-        .from_raw_sql(statement)
-        .all(db)
-        .await
+    let rows = db.query_all_raw(statement).await?;
+    let epoch = match rows.first() {
+        Some(row) => row.try_get::<Option<i64>>("", "epoch")?.unwrap_or(0),
+        None => setting::epoch(db).await?,
+    };
+    let sessions = rows
+        .iter()
+        .map(|row| session::Model::from_query_result(row, ""));
+    Ok((epoch, sessions.collect::<Result<_, _>>()?))
 }
 
 /// Adds sessions.
@@ -158,6 +166,12 @@ fn records<'a, T>(
     pieces
 }
 
+/// Places in a statement for `count` rows, the last of which fills what is left over: no text is prepared for each number,
+/// and few places are wasted.
+fn places(count: usize) -> usize {
+    count.next_multiple_of((count.next_power_of_two() / 8).max(1))
+}
+
 async fn write(db: &DatabaseTransaction, rows: &[&Row], columns: &[&str]) -> Result<bool, DbErr> {
     let Some(last) = rows.last() else {
         return Ok(true);
@@ -166,7 +180,7 @@ async fn write(db: &DatabaseTransaction, rows: &[&Row], columns: &[&str]) -> Res
     let statement = if backend == DbBackend::Postgres {
         postgres(rows, columns)
     } else {
-        let count = rows.len().next_power_of_two();
+        let count = places(rows.len());
         let rest = std::iter::repeat_n(last, count - rows.len());
         let values = rows
             .iter()

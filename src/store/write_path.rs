@@ -1,9 +1,9 @@
 //! The one path on which sessions begin, are renewed and end: what waits is decided in one transaction, committed once, then
 //! answered. It never waits for more to come.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use entity::{AppId, SessionId, Timestamp, audit_event, session, setting};
+use entity::{AppId, SessionId, Timestamp, audit_event, session};
 use sea_orm::{ConnAcquireErr, DatabaseConnection, DatabaseTransaction, DbErr};
 use tokio::{
     sync::{
@@ -46,7 +46,7 @@ struct Waiting {
 #[derive(Debug)]
 enum Work {
     Begin(Beginning),
-    Renew(Box<Renewal>),
+    Renew(Arc<Renewal>),
     End(Ending),
 }
 
@@ -106,8 +106,8 @@ impl WritePath {
     ///
     /// # Errors
     /// When the store does not take the transaction in time.
-    pub async fn renew(&self, renewal: Renewal) -> Result<Outcome> {
-        match self.submit(Work::Renew(Box::new(renewal))).await? {
+    pub async fn renew(&self, renewal: Arc<Renewal>) -> Result<Outcome> {
+        match self.submit(Work::Renew(renewal)).await? {
             Done::Renewed(outcome) => Ok(outcome),
             other => Err(mismatch(&other)),
         }
@@ -254,8 +254,10 @@ impl Writing {
             for (work, done) in works.iter_mut().zip(&done) {
                 match (work, done) {
                     (Work::Begin(beginning), Done::Begun(begun)) => beginning.in_doubt |= begun,
-                    (Work::Renew(renewal), Done::Renewed(outcome)) => {
-                        renewal.in_doubt |= outcome.follows(renewal.next);
+                    (Work::Renew(renewal), Done::Renewed(outcome))
+                        if outcome.follows(renewal.next) =>
+                    {
+                        Arc::make_mut(renewal).in_doubt = true;
                     }
                     _ => {}
                 }
@@ -270,9 +272,8 @@ impl Writing {
         works: &[Work],
     ) -> Result<Option<(DatabaseTransaction, Vec<Done>)>, DbErr> {
         let transaction = engine::begin(&self.db).await?;
-        let epoch = setting::epoch(&transaction).await?;
         let ids: Vec<_> = works.iter().filter_map(Work::reads).collect();
-        let stored = statements::read(&transaction, &ids).await?;
+        let (epoch, stored) = statements::read(&transaction, &ids).await?;
         // In the order of their ids: two that write the same rows do not wait for each other in a circle.
         let mut rows: BTreeMap<SessionId, Row> = stored
             .into_iter()
