@@ -4,7 +4,7 @@
 use entity::{SessionId, Timestamp, TokenId, session, setting};
 use sea_orm::{
     ActiveEnum, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
-    FromQueryResult, IntoActiveModel, Iterable, Statement, Value, sea_query::ArrayType,
+    FromQueryResult, IntoActiveModel, Iterable, QueryTrait, Statement, Value, sea_query::ArrayType,
 };
 
 /// What an update writes, after the id and the token that guard it; the last one only where it changes, because it alone has
@@ -99,6 +99,9 @@ pub async fn read(
     Ok((epoch, sessions.collect::<Result<_, _>>()?))
 }
 
+// OR FAIL, here and below: whoever gets an error gives the transaction up, so that no copies are kept for undoing the
+// statement alone.
+
 /// Adds sessions.
 ///
 /// # Errors
@@ -112,9 +115,12 @@ pub async fn insert(db: &DatabaseTransaction, rows: &[session::Model]) -> Result
                 .iter()
                 .cloned()
                 .map(IntoActiveModel::into_active_model);
-            session::Entity::insert_many(models)
-                .exec_without_returning(db)
-                .await?;
+            let mut statement =
+                session::Entity::insert_many(models).build(db.get_database_backend());
+            if statement.db_backend == DbBackend::Sqlite {
+                statement.sql = statement.sql.replacen("INSERT", "INSERT OR FAIL", 1);
+            }
+            db.execute_raw(statement).await?;
             rest = others;
         }
     }
@@ -227,7 +233,6 @@ fn values(row: &Row) -> [Value; 2 + WRITTEN.len()] {
     ]
 }
 
-// OR FAIL: whoever gets an error gives the transaction up, so that no copies are kept for undoing the statement alone.
 fn sqlite(rows: usize, columns: &[&str]) -> String {
     let row = format!("({})", vec!["?"; 2 + columns.len()].join(", "));
     let set: Vec<_> = columns
