@@ -1,11 +1,16 @@
-//! What a renewal costs by the number of sessions that the store has, what a session takes on disk, and what the process takes
-//! in memory. `cargo bench --bench growth`; with a number behind `--`, up to so many sessions (1000000 unless said). In
-//! process, on the embedded store, 64 clients, each renewing sessions that lie all over the table. Linux only: CPU time and
-//! memory are read from /proc.
+//! What a renewal costs by the number of sessions that the store has, what a session takes on disk, also after a hundred
+//! renewals, and what the process takes in memory: `cargo bench --bench growth`. Behind `--`: a number, for up to so many
+//! sessions (1000000 unless said), and a file that ends in `.svg`, for a plot. In process, 64 clients, each renewing sessions
+//! that lie all over the table; on the embedded store, or on the empty database that `RENEWD_DATABASE_URL` names. Linux only:
+//! CPU time and memory are read from /proc.
 
-use std::{fs, sync::Arc, time::Instant};
+use std::{env, fs, path::Path, sync::Arc, time::Instant};
 
 use entity::{AppId, PlainSecret, SessionId, Timestamp, TokenId, session};
+use plotters::prelude::{
+    BLUE, ChartBuilder, Circle, Color, IntoDrawingArea, IntoLogRange, LineSeries, SVGBackend, Text,
+    WHITE,
+};
 use rand::RngExt;
 use renewd::{
     app::App,
@@ -16,6 +21,7 @@ use renewd::{
     sessions::{self, Claims, Client, NewSession},
     store::statements,
 };
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::{Value, json};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -23,24 +29,32 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 const CLIENTS: usize = 64;
 /// Sessions that are renewed, among all the others.
 const HELD: usize = 6400;
-const RENEWALS: usize = 30_000;
+const RENEWALS: usize = 60_000;
 const BATCH: usize = 256;
 
 fn main() -> Outcome<()> {
-    let most = std::env::args()
-        .skip(1)
-        .find_map(|argument| argument.parse().ok())
-        .unwrap_or(1_000_000);
-    tokio::runtime::Builder::new_multi_thread()
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let most = arguments.iter().find_map(|argument| argument.parse().ok());
+    let plot = arguments.iter().find(|argument| argument.ends_with(".svg"));
+    let costs = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(run(most))
+        .block_on(run(most.unwrap_or(1_000_000)))?;
+    match plot {
+        Some(file) => draw(Path::new(file), &costs),
+        None => Ok(()),
+    }
 }
 
-async fn run(most: usize) -> Outcome<()> {
+/// Numbers of sessions, and what a renewal costs among so many, in µs.
+async fn run(most: usize) -> Outcome<Vec<(f64, f64)>> {
     let dir = tempfile::tempdir_in("/var/tmp")?;
     let mut config = Config::load(None, toml::Table::new())?;
     config.data_dir = dir.path().to_owned();
+    config.database_url = env::var("RENEWD_DATABASE_URL").unwrap_or_default();
+    config.database_ca_file = env::var_os("RENEWD_DATABASE_CA_FILE")
+        .unwrap_or_default()
+        .into();
     let opened = App::open(config, Secrets::default(), Clock::system(), Rng::system()).await?;
     let app = Arc::new(opened.app);
     let made = apps::create(&app, &Actor::cli(), NewApp::named("growth".to_owned())).await?;
@@ -54,6 +68,7 @@ async fn run(most: usize) -> Outcome<()> {
 
     say("sessions    CPU a renewal   renewals a second   bytes a session   resident MiB");
     let (mut count, mut size) = (0, 10_000);
+    let mut costs = Vec::new();
     while size <= most {
         let mut tokens = Vec::with_capacity(HELD);
         let fill = (size - count).saturating_sub(HELD);
@@ -64,15 +79,62 @@ async fn run(most: usize) -> Outcome<()> {
             tokens.push(sign(&app, &caller, held).await?);
         }
         count += fill + HELD;
-        let (cpu, rate) = renewals(&app, &caller, tokens, RENEWALS).await?;
+        let fresh = bytes(&app).await? / count as f64;
+        let (cpu, rate) = renewals(&app, &caller, &mut tokens, RENEWALS).await?;
+        costs.push((count as f64, cpu));
         say(&format!(
-            "{count:>9}   {cpu:>10.1} µs   {rate:>17.0}   {:>15.0}   {:>12.0}",
-            bytes(dir.path())? / count as f64,
+            "{count:>9}   {cpu:>10.1} µs   {rate:>17.0}   {fresh:>15.0}   {:>12.0}",
             resident()? / 1_048_576.0
         ));
+        if costs.len() == 1 {
+            let worn = HELD * 100 - RENEWALS;
+            renewals(&app, &caller, &mut tokens, worn).await?;
+            say(&format!(
+                "          after 100 renewals of each of {HELD}: {:.0} bytes a session",
+                bytes(&app).await? / count as f64
+            ));
+        }
         size *= 10;
     }
     app.close().await?;
+    Ok(costs)
+}
+
+/// The cost by the number of sessions, which grows to the right by powers of ten.
+fn draw(file: &Path, costs: &[(f64, f64)]) -> Outcome<()> {
+    let area = SVGBackend::new(file, (720, 400)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let most = costs.iter().map(|(count, _)| *count).fold(1e4, f64::max);
+    let dearest = costs.iter().map(|(_, cost)| *cost).fold(0.0, f64::max);
+    let mut chart = ChartBuilder::on(&area)
+        .caption(
+            "CPU of a renewal, in process, by the number of sessions",
+            ("sans-serif", 18),
+        )
+        .margin(16)
+        .x_label_area_size(40)
+        .y_label_area_size(52)
+        .build_cartesian_2d((8e3..most * 1.25).log_scale(), 0.0..dearest * 1.2)?;
+    chart
+        .configure_mesh()
+        .x_desc("sessions in the store")
+        .y_desc("µs")
+        .x_label_formatter(&|count| format!("10^{:.0}", count.log10()))
+        .draw()?;
+    chart.draw_series(LineSeries::new(costs.iter().copied(), &BLUE))?;
+    chart.draw_series(
+        costs
+            .iter()
+            .map(|point| Circle::new(*point, 4, BLUE.filled())),
+    )?;
+    chart.draw_series(costs.iter().map(|(count, cost)| {
+        Text::new(
+            format!("{cost:.0}"),
+            (*count, cost + dearest * 0.05),
+            ("sans-serif", 14),
+        )
+    }))?;
+    area.present()?;
     Ok(())
 }
 
@@ -145,7 +207,7 @@ async fn sign(app: &App, caller: &Caller, number: usize) -> Outcome<String> {
 async fn renewals(
     app: &Arc<App>,
     caller: &Caller,
-    tokens: Vec<String>,
+    tokens: &mut Vec<String>,
     count: usize,
 ) -> Outcome<(f64, f64)> {
     let (before, started) = (cpu_micros()?, Instant::now());
@@ -159,11 +221,12 @@ async fn renewals(
                 let grant = sessions::renew(&app, &caller, &own[index], client).await?;
                 own[index] = grant.refresh_token;
             }
-            Ok::<_, renewd::error::Error>(())
+            Ok::<_, renewd::error::Error>(own)
         });
     }
+    tokens.clear();
     for client in clients.join_all().await {
-        client?;
+        tokens.extend(client?);
     }
     let done = (count / CLIENTS * CLIENTS) as f64;
     Ok((
@@ -182,9 +245,21 @@ fn claims() -> Outcome<Claims> {
     Ok(Claims::new(json!("web-app"), Some(personal), custom)?)
 }
 
-/// Of the store, its log apart, which has a bound of its own.
-fn bytes(folder: &std::path::Path) -> Outcome<f64> {
-    Ok(fs::metadata(folder.join("renewd.db"))?.len() as f64)
+/// What the sessions take on disk, indexes included; of the embedded store, everything but its log, which has a bound of its
+/// own.
+async fn bytes(app: &App) -> Outcome<f64> {
+    let backend = app.store.reader.get_database_backend();
+    let query = match backend {
+        DbBackend::Postgres => "SELECT pg_total_relation_size('session')",
+        DbBackend::MySql => {
+            "SELECT CAST(data_length + index_length AS SIGNED) FROM information_schema.tables \
+             WHERE table_schema = DATABASE() AND table_name = 'session'"
+        }
+        _ => "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
+    };
+    let query = Statement::from_string(backend, query);
+    let row = app.store.reader.query_one_raw(query).await?;
+    Ok(row.ok_or("no size")?.try_get_by_index::<i64>(0)? as f64)
 }
 
 fn resident() -> Outcome<f64> {
