@@ -176,7 +176,7 @@ fn filler(app: &App, app_id: AppId, now: Timestamp, claims: &str) -> session::Mo
         key_id,
         parent_id: None,
         parent_until: None,
-        generation: 0,
+        generation: session::FIRST_GENERATION,
         flush_count: 0,
         issued_at: now,
         auth_not_before: now,

@@ -27,7 +27,7 @@ pub struct Model {
     /// `jid` of the pair before, while it may be presented once more.
     pub parent_id: Option<TokenId>,
     pub parent_until: Option<Timestamp>,
-    /// Renewals so far.
+    /// [`FIRST_GENERATION`], and the renewals so far.
     pub generation: i64,
     /// The app's count of flushes when the session began.
     pub flush_count: i64,
@@ -47,6 +47,10 @@ pub struct Model {
     pub revoked_at: Option<Timestamp>,
     pub revoked_for: Option<Revocation>,
 }
+
+/// The generation of a session that begins. A number of three bytes, as those that follow: the embedded store writes a number
+/// in as few as it needs, and a row that became longer would split its page.
+pub const FIRST_GENERATION: i64 = 1 << 16;
 
 /// A keyed hash of a token, 128 bits. The key is not in the store.
 #[derive(Clone, DeriveValueType)]
@@ -103,6 +107,16 @@ pub enum Relation {}
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Model {
+    /// Renewals so far.
+    pub fn renewals(&self) -> i64 {
+        // Sessions of the first releases began at zero.
+        if self.generation < FIRST_GENERATION {
+            self.generation
+        } else {
+            self.generation - FIRST_GENERATION
+        }
+    }
+
     /// Whether it was ended before its time.
     pub fn is_revoked(&self) -> bool {
         self.revoked_at.is_some()

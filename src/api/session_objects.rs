@@ -275,6 +275,7 @@ impl From<Listing<session::Model, SessionId>> for GetSessionResponse {
 impl From<session::Model> for SessionObject {
     fn from(session: session::Model) -> Self {
         let iat = session.issued_at.as_seconds();
+        let renewals = session.renewals();
         Self {
             token_id: Id(session.token_id),
             key_id: Id(session.key_id),
@@ -288,8 +289,8 @@ impl From<session::Model> for SessionObject {
             user_agent: session.user_agent,
             session_id: Id(session.id),
             created_at: session.id.minted_at().to_rfc3339(),
-            renewed_at: (session.generation > 0).then(|| session.issued_at.to_rfc3339()),
-            renewals: session.generation,
+            renewed_at: (renewals > 0).then(|| session.issued_at.to_rfc3339()),
+            renewals,
             device_id: session.device_id.map(Id),
         }
     }

@@ -218,7 +218,7 @@ mod tests {
             key_id: SigningKeyId::EXAMPLE,
             parent_id: None,
             parent_until: None,
-            generation: 0,
+            generation: session::FIRST_GENERATION,
             flush_count: 0,
             issued_at: NOW,
             auth_not_before: NOW,

@@ -107,7 +107,7 @@ async fn attempt(
         key_id: key.row.id,
         parent_id: None,
         parent_until: None,
-        generation: 0,
+        generation: session::FIRST_GENERATION,
         flush_count: policy.flush_count,
         issued_at: now,
         auth_not_before: now,
