@@ -4,6 +4,7 @@
 pub mod app;
 pub mod app_key;
 pub mod audit_event;
+pub mod device;
 pub mod id;
 pub mod lease;
 pub mod secret;

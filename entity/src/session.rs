@@ -99,6 +99,9 @@ pub enum Revocation {
     /// The store was restored from a copy that is older than the session.
     #[sea_orm(string_value = "restore")]
     Restore,
+    /// Its device was ended.
+    #[sea_orm(string_value = "device")]
+    Device,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -217,6 +220,8 @@ pub enum Target {
     Session(SessionId),
     /// All sessions of a subject, but for one.
     Subject(String, Option<SessionId>),
+    /// All sessions on a device, whoever's they are.
+    Device(DeviceId),
 }
 
 /// Ends what is live of `target` in the app; gives the number of sessions that this ended.
@@ -245,6 +250,7 @@ pub async fn revoke_in(
         Target::Subject(sub, Some(except)) => update
             .filter(Column::Sub.eq(sub))
             .filter(Column::Id.ne(*except)),
+        Target::Device(id) => update.filter(Column::DeviceId.eq(*id)),
     };
     Ok(update.exec(db).await?.rows_affected)
 }
@@ -268,6 +274,50 @@ pub async fn replace_claims(
         .filter(Column::Claims.eq(&previous.claims))
         .filter(Column::RevokedAt.is_null());
     Ok(update.exec(db).await?.rows_affected == 1)
+}
+
+/// Ties a session of the app to a device, if it is live. `false` otherwise.
+///
+/// # Errors
+/// Those of the store.
+pub async fn tie(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    id: SessionId,
+    device_id: DeviceId,
+) -> Result<bool, DbErr> {
+    let update = Entity::update_many()
+        .set(on_device(device_id))
+        .filter(Column::Id.eq(id))
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::RevokedAt.is_null());
+    Ok(update.exec(db).await?.rows_affected == 1)
+}
+
+/// Ties the sessions on a device of the app to another one.
+///
+/// # Errors
+/// Those of the store.
+pub async fn move_to(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    from: DeviceId,
+    to: DeviceId,
+) -> Result<(), DbErr> {
+    Entity::update_many()
+        .set(on_device(to))
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::DeviceId.eq(from))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+fn on_device(id: DeviceId) -> ActiveModel {
+    ActiveModel {
+        device_id: Set(Some(id)),
+        ..Default::default()
+    }
 }
 
 /// Ends every session that could have been renewed after `since`; gives the number.

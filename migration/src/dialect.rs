@@ -1,9 +1,9 @@
 //! How the engines' tables differ. Frozen with the migrations that use it.
 
 use sea_orm_migration::{
-    prelude::{ColumnDef, ConnectionTrait, DbErr, IntoIden, SchemaManager, Table},
+    prelude::{ColumnDef, ConnectionTrait, DbErr, Expr, IntoIden, SchemaManager, Table},
     sea_orm::{DbBackend, Statement},
-    sea_query::TableCreateStatement,
+    sea_query::{ConditionalStatement, ExprTrait, IndexCreateStatement, TableCreateStatement},
 };
 
 /// What a table of this store is made of.
@@ -52,6 +52,19 @@ impl Dialect {
             column.extra("COLLATE \"C\"");
         }
         column
+    }
+
+    /// An index of the rows that have a value in `column`: a row without one costs it nothing, where the engine can leave
+    /// it out.
+    pub fn where_known(
+        &self,
+        mut index: IndexCreateStatement,
+        column: impl IntoIden,
+    ) -> IndexCreateStatement {
+        if self.backend != DbBackend::MySql {
+            index.and_where(Expr::col(column.into_iden()).is_not_null());
+        }
+        index
     }
 }
 

@@ -8,6 +8,7 @@ mod m20261120_000001_sessions;
 mod m20261120_000002_administration;
 mod m20261120_000003_recognition;
 mod m20261120_000004_purge;
+mod m20261120_000005_devices;
 
 /// Brings a store to the tables of this release.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000002_administration::Migration),
             Box::new(m20261120_000003_recognition::Migration),
             Box::new(m20261120_000004_purge::Migration),
+            Box::new(m20261120_000005_devices::Migration),
         ]
     }
 }

@@ -155,6 +155,8 @@ async fn no_request_scans_the_sessions() {
     let by_id = session::Entity::find().filter(session::Column::Id.is_in([session, session]));
     let by_subject = session::renewable_of(id, "test@test.com", 0, [], now);
     let by_end = session::Entity::find().filter(session::Column::PurgeAt.lte(now));
+    let device = entity::DeviceId::EXAMPLE;
+    let by_device = session::Entity::find().filter(session::Column::DeviceId.eq(device));
     let primary = engine::sql("sqlite_autoindex_session_1", "session_pkey", "PRIMARY");
     let db = engine::connect(&server.app.config.data_dir).await;
     // A table of one row is sooner read than its index.
@@ -164,6 +166,7 @@ async fn no_request_scans_the_sessions() {
         (by_id, primary),
         (by_subject, "ix_session_app_id_sub"),
         (by_end, "ix_session_purge_at"),
+        (by_device, "ix_session_device_id"),
     ] {
         let mut statement = query.build(engine::backend());
         let explain = engine::sql("EXPLAIN QUERY PLAN", "EXPLAIN", "EXPLAIN");

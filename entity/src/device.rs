@@ -1,0 +1,403 @@
+//! `device`: one row an app and physical device, however often its push token changes.
+
+use sea_orm::{
+    ActiveEnum, ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, ExprTrait, IntoActiveModel,
+    QueryFilter, QueryOrder, QuerySelect, Select, entity::prelude::*, sea_query::Query,
+};
+
+use crate::{AppId, DeviceId, Timestamp, session, session::TokenMac};
+
+#[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "device")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: DeviceId,
+    pub app_id: AppId,
+    /// What the client calls itself; of one device of the app.
+    pub client_id: Option<String>,
+    /// Its user, as far as known.
+    pub sub: Option<String>,
+    pub platform: Option<Platform>,
+    /// The keyed hash of its push token; of one device of the app.
+    pub push_token_mac: Option<TokenMac>,
+    /// That of the one before.
+    pub push_parent_mac: Option<TokenMac>,
+    /// The push token, sealed by the master key with this row's id as label.
+    pub push_token: Option<Vec<u8>>,
+    /// When it was first told.
+    pub push_token_at: Option<Timestamp>,
+    /// Whether its user allows push messages.
+    pub push_permission: Option<bool>,
+    /// An IANA time zone.
+    pub timezone: Option<String>,
+    /// ISO 639-1.
+    pub language: Option<String>,
+    /// ISO 3166-1 alpha-2.
+    pub country: Option<String>,
+    pub first_seen_at: Timestamp,
+    /// To the minute.
+    pub last_seen_at: Timestamp,
+    pub disabled_at: Option<Timestamp>,
+}
+
+/// What a device runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))")]
+pub enum Platform {
+    #[sea_orm(string_value = "android")]
+    Android,
+    #[sea_orm(string_value = "ios")]
+    Ios,
+    #[sea_orm(string_value = "web")]
+    Web,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// A device of which nothing is known yet.
+    pub fn new(id: DeviceId, app_id: AppId, now: Timestamp) -> Self {
+        Self {
+            id,
+            app_id,
+            client_id: None,
+            sub: None,
+            platform: None,
+            push_token_mac: None,
+            push_parent_mac: None,
+            push_token: None,
+            push_token_at: None,
+            push_permission: None,
+            timezone: None,
+            language: None,
+            country: None,
+            first_seen_at: now,
+            last_seen_at: now,
+            disabled_at: None,
+        }
+    }
+
+    /// Whether it was disabled: nothing is renewed from it, and nothing pushed to it.
+    pub fn is_disabled(&self) -> bool {
+        self.disabled_at.is_some()
+    }
+
+    /// Forgets its push token, and that there was one.
+    pub fn drop_push_token(&mut self) {
+        self.push_token_mac = None;
+        self.push_parent_mac = None;
+        self.push_token = None;
+        self.push_token_at = None;
+    }
+}
+
+impl Platform {
+    /// Its name in the contract and in the store.
+    pub fn name(self) -> String {
+        self.to_value()
+    }
+}
+
+// Its user and what identifies it are personal data: they stay out of every log.
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model")
+            .field("id", &self.id)
+            .field("app_id", &self.app_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The device, of any app: whoever calls compares the app.
+///
+/// # Errors
+/// Those of the store.
+pub async fn find(db: &impl ConnectionTrait, id: DeviceId) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id(id).one(db).await
+}
+
+/// The device, if it is one of the app.
+///
+/// # Errors
+/// Those of the store.
+pub async fn find_in(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    id: DeviceId,
+) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id(id)
+        .filter(Column::AppId.eq(app_id))
+        .one(db)
+        .await
+}
+
+/// The device, of any app: whoever calls compares the app. Nobody else changes it until the transaction ends.
+///
+/// # Errors
+/// Those of the store.
+pub async fn find_for_update(
+    db: &impl ConnectionTrait,
+    id: DeviceId,
+) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id(id).lock_exclusive().one(db).await
+}
+
+/// The devices of the app that the client calls so, or that have one of these push tokens: in the order of their ids, so
+/// that two that ask for the same ones do not wait for each other in a circle. Nobody else changes them until the transaction
+/// ends.
+///
+/// # Errors
+/// Those of the store.
+pub async fn known_for_update(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    client_id: Option<&str>,
+    push_tokens: &[TokenMac],
+) -> Result<Vec<Model>, DbErr> {
+    let mut ids = Vec::new();
+    // One index a query: an OR over two would be a scan on some engines.
+    if let Some(client_id) = client_id {
+        ids.extend(ids_of(db, app_id, Column::ClientId.eq(client_id)).await?);
+    }
+    if !push_tokens.is_empty() {
+        let has_one = Column::PushTokenMac.is_in(push_tokens.iter().cloned());
+        ids.extend(ids_of(db, app_id, has_one).await?);
+    }
+    ids.sort();
+    ids.dedup();
+    let mut rows = Vec::with_capacity(ids.len());
+    for id in ids {
+        rows.extend(find_for_update(db, id).await?);
+    }
+    // As they are now that nobody changes them.
+    rows.retain(|row| {
+        let has_token = |mac: &TokenMac| row.push_token_mac.as_ref() == Some(mac);
+        (client_id.is_some() && row.client_id.as_deref() == client_id)
+            || push_tokens.iter().any(has_token)
+    });
+    Ok(rows)
+}
+
+async fn ids_of(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    condition: impl Into<Expr>,
+) -> Result<Vec<DeviceId>, DbErr> {
+    Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::AppId.eq(app_id))
+        .filter(condition.into())
+        .into_tuple()
+        .all(db)
+        .await
+}
+
+/// A device of the app that had one of these push tokens before the one that it has.
+///
+/// # Errors
+/// Those of the store.
+pub async fn find_by_push_parent(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    push_tokens: &[TokenMac],
+) -> Result<Option<Model>, DbErr> {
+    Entity::find()
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::PushParentMac.is_in(push_tokens.iter().cloned()))
+        .order_by_desc(Column::Id)
+        .one(db)
+        .await
+}
+
+/// Writes the whole row, which the transaction holds for update.
+///
+/// # Errors
+/// Those of the store.
+pub async fn save(db: &impl ConnectionTrait, row: Model) -> Result<(), DbErr> {
+    row.into_active_model().reset_all().update(db).await?;
+    Ok(())
+}
+
+/// Notes that the device was seen.
+///
+/// # Errors
+/// Those of the store.
+pub async fn seen_at(db: &impl ConnectionTrait, id: DeviceId, at: Timestamp) -> Result<(), DbErr> {
+    Entity::update_many()
+        .set(ActiveModel {
+            last_seen_at: Set(at),
+            ..Default::default()
+        })
+        .filter(Column::Id.eq(id))
+        .filter(Column::LastSeenAt.lt(at))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// The devices of the app, or of a user of it.
+pub fn of(app_id: AppId, sub: Option<&str>) -> Select<Entity> {
+    let all = Entity::find().filter(Column::AppId.eq(app_id));
+    match sub {
+        Some(sub) => all.filter(Column::Sub.eq(sub)),
+        None => all,
+    }
+}
+
+/// The devices of a user that messages may be pushed to.
+pub fn reachable_of(app_id: AppId, sub: &str) -> Select<Entity> {
+    of(app_id, Some(sub))
+        .filter(Column::PushTokenMac.is_not_null())
+        .filter(Column::DisabledAt.is_null())
+}
+
+/// At most `limit` of these devices with an id below `before`, the newest first.
+///
+/// # Errors
+/// Those of the store.
+pub async fn page(
+    db: &impl ConnectionTrait,
+    query: Select<Entity>,
+    before: Option<DeviceId>,
+    limit: u64,
+) -> Result<Vec<Model>, DbErr> {
+    let query = match before {
+        Some(before) => query.filter(Column::Id.lt(before)),
+        None => query,
+    };
+    query.order_by_desc(Column::Id).limit(limit).all(db).await
+}
+
+/// Removes the device of the app. `false` when there is none.
+///
+/// # Errors
+/// Those of the store.
+pub async fn delete_in(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    id: DeviceId,
+) -> Result<bool, DbErr> {
+    let delete = Entity::delete_many()
+        .filter(Column::Id.eq(id))
+        .filter(Column::AppId.eq(app_id));
+    Ok(delete.exec(db).await?.rows_affected == 1)
+}
+
+/// At most `limit` devices of any app that have a push token and an id above `after`, in the order of their ids.
+///
+/// # Errors
+/// Those of the store.
+pub async fn page_sealed(
+    db: &impl ConnectionTrait,
+    after: Option<DeviceId>,
+    limit: u64,
+) -> Result<Vec<Model>, DbErr> {
+    let mut query = Entity::find().filter(Column::PushToken.is_not_null());
+    if let Some(after) = after {
+        query = query.filter(Column::Id.gt(after));
+    }
+    query.order_by_asc(Column::Id).limit(limit).all(db).await
+}
+
+/// Puts a push token sealed and hashed anew in place of the one that was read, if nobody changed it meanwhile.
+///
+/// # Errors
+/// Those of the store.
+pub async fn reseal(
+    db: &impl ConnectionTrait,
+    read: &Model,
+    mac: TokenMac,
+    sealed: Vec<u8>,
+) -> Result<bool, DbErr> {
+    let update = Entity::update_many()
+        .set(ActiveModel {
+            push_token_mac: Set(Some(mac)),
+            push_token: Set(Some(sealed)),
+            ..Default::default()
+        })
+        .filter(Column::Id.eq(read.id))
+        .filter(Column::PushToken.eq(read.push_token.clone()));
+    Ok(update.exec(db).await?.rows_affected == 1)
+}
+
+/// Drops the push tokens of at most `limit` devices that were not seen since `before`; gives the number.
+///
+/// # Errors
+/// Those of the store.
+pub async fn drop_stale_push_tokens(
+    db: &impl ConnectionTrait,
+    before: Timestamp,
+    limit: u64,
+) -> Result<u64, DbErr> {
+    let stale = unseen_since(before).filter(Column::PushTokenMac.is_not_null());
+    let update = Entity::update_many()
+        .set(ActiveModel {
+            push_token_mac: Set(None),
+            push_parent_mac: Set(None),
+            push_token: Set(None),
+            push_token_at: Set(None),
+            ..Default::default()
+        })
+        .filter(Column::Id.is_in(some_of(db, stale, limit).await?))
+        .filter(Column::LastSeenAt.lt(before));
+    Ok(update.exec(db).await?.rows_affected)
+}
+
+/// Removes at most `limit` devices that were not seen since `before` and have no live session; gives the number.
+///
+/// # Errors
+/// Those of the store.
+pub async fn purge_stale(
+    db: &impl ConnectionTrait,
+    before: Timestamp,
+    now: Timestamp,
+    limit: u64,
+) -> Result<u64, DbErr> {
+    let live = Query::select()
+        .expr(Expr::val(1))
+        .from(session::Entity)
+        .and_where(
+            Expr::col((session::Entity, session::Column::DeviceId)).equals((Entity, Column::Id)),
+        )
+        .and_where(session::Column::RevokedAt.is_null())
+        .and_where(session::Column::ExpiresAt.gt(now))
+        .to_owned();
+    let stale = unseen_since(before).filter(Expr::not_exists(live));
+    let delete = Entity::delete_many()
+        .filter(Column::Id.is_in(some_of(db, stale, limit).await?))
+        .filter(Column::LastSeenAt.lt(before));
+    Ok(delete.exec(db).await?.rows_affected)
+}
+
+/// Removes at most `limit` devices of the app; gives the number.
+///
+/// # Errors
+/// Those of the store.
+pub async fn purge_in(db: &impl ConnectionTrait, app_id: AppId, limit: u64) -> Result<u64, DbErr> {
+    let ids = some_of(db, of(app_id, None), limit).await?;
+    let delete = Entity::delete_many().filter(Column::Id.is_in(ids));
+    Ok(delete.exec(db).await?.rows_affected)
+}
+
+fn unseen_since(before: Timestamp) -> Select<Entity> {
+    Entity::find().filter(Column::LastSeenAt.lt(before))
+}
+
+// Two statements each: not every engine takes a LIMIT in a DELETE, or in its sub-query.
+async fn some_of(
+    db: &impl ConnectionTrait,
+    query: Select<Entity>,
+    limit: u64,
+) -> Result<Vec<DeviceId>, DbErr> {
+    query
+        .select_only()
+        .column(Column::Id)
+        .limit(limit)
+        .into_tuple()
+        .all(db)
+        .await
+}
