@@ -42,6 +42,10 @@ pub enum Action {
     SigningKeyRemove,
     SessionRevoke,
     SessionReuse,
+    DeviceUpdate,
+    DeviceRevoke,
+    DeviceDelete,
+    DeviceUnregister,
     MasterKeyReplace,
     StoreRestore,
 }
@@ -116,6 +120,10 @@ impl Action {
             Self::SigningKeyRemove => "signing_key.remove",
             Self::SessionRevoke => "session.revoke",
             Self::SessionReuse => "session.reuse",
+            Self::DeviceUpdate => "device.update",
+            Self::DeviceRevoke => "device.revoke",
+            Self::DeviceDelete => "device.delete",
+            Self::DeviceUnregister => "device.unregister",
             Self::MasterKeyReplace => "master_key.replace",
             Self::StoreRestore => "store.restore",
         }

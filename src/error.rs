@@ -32,6 +32,12 @@ pub enum Error {
     /// A browser of an origin that the app does not allow.
     #[error("the origin is not allowed")]
     OriginNotAllowed,
+    /// An auth token that is not good, or not for this.
+    #[error("no valid auth token")]
+    InvalidToken,
+    /// The device was disabled.
+    #[error("the device is disabled")]
+    DeviceDisabled,
     /// Somebody else changed the same thing at the same time, and won: nothing was changed.
     #[error("{0}")]
     Conflict(&'static str),

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod devices;
 pub mod error;
 pub mod jobs;
 pub mod master;

@@ -8,24 +8,25 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use entity::{session::TokenMac, setting, signing_key};
+use entity::{AppId, session::TokenMac, setting, signing_key};
 use keys::{MasterKey, PrivateKey, SealError};
 use sea_orm::{ConnectionTrait, DbErr};
 use zeroize::Zeroizing;
 
 use crate::{
-    app::{App, StartError},
-    audit::{Action, Actor, Event, record},
+    app::StartError,
     clock::Rng,
     error::{Error, Result},
     signing::seal_label,
     store::Store,
 };
 
+mod rekey;
+
+pub use rekey::{BATCH, rekey};
+
 const FILE: &str = "master.key";
 const PREVIOUS_FILE: &str = "master.key.previous";
-/// Signing keys that are sealed anew in one transaction.
-const BATCH: u64 = 100;
 
 /// What opens the sealed keys.
 #[derive(Debug)]
@@ -145,22 +146,32 @@ impl MasterKeys {
         label: &str,
         plain: &[u8],
     ) -> Result<(Vec<u8>, i64)> {
-        let sealing = setting::master_key(db).await?;
-        let fits = |keys: &Loaded| match sealing {
-            None => Some(keys.current.clone()),
-            Some(wanted) => keys.all().find(|key| key.fingerprint() == wanted).cloned(),
+        let sealing = self.sealing(db).await?;
+        Ok((sealing.seal(rng, label, plain)?, sealing.fingerprint()))
+    }
+
+    /// The key that the store says seals at this time, with the others.
+    ///
+    /// # Errors
+    /// When that is none of ours.
+    pub async fn sealing(&self, db: &impl ConnectionTrait) -> Result<Sealing> {
+        let wanted = setting::master_key(db).await?;
+        let fits = |keys: Loaded| {
+            let mut all: Vec<_> = keys.all().cloned().collect();
+            let place = match wanted {
+                None => 0,
+                Some(wanted) => all.iter().position(|key| key.fingerprint() == wanted)?,
+            };
+            all.swap(0, place);
+            Some(Sealing(all))
         };
-        let key = match fits(&self.get()) {
-            Some(key) => key,
+        match fits(self.get()) {
+            Some(sealing) => Ok(sealing),
             None => {
                 self.reload()?;
-                fits(&self.get()).ok_or_else(|| Error::internal(SealError))?
+                fits(self.get()).ok_or_else(|| Error::internal(SealError))
             }
-        };
-        let sealed = rng
-            .with(|mut rng| key.seal(&mut rng, label, plain))
-            .map_err(Error::internal)?;
-        Ok((sealed, key.fingerprint()))
+        }
     }
 
     /// The keyed hash by which a refresh token is recognised. It changes with the master key: what was hashed before is
@@ -184,6 +195,38 @@ impl MasterKeys {
             *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
         }
         Ok(())
+    }
+}
+
+/// The key that seals at this time, then any other that something may still be sealed by.
+#[derive(Clone, Debug)]
+pub struct Sealing(Vec<Arc<MasterKey>>);
+
+impl Sealing {
+    /// What [`confirm`] wants.
+    pub fn fingerprint(&self) -> i64 {
+        self.0[0].fingerprint()
+    }
+
+    /// Seals `plain` under `label`.
+    ///
+    /// # Errors
+    /// When it is longer than the cipher can take.
+    pub fn seal(&self, rng: &Rng, label: &str, plain: &[u8]) -> Result<Vec<u8>> {
+        rng.with(|mut rng| self.0[0].seal(&mut rng, label, plain))
+            .map_err(Error::internal)
+    }
+
+    /// Whether the key that seals at this time sealed it.
+    pub fn is_current(&self, label: &str, sealed: &[u8]) -> bool {
+        self.0[0].open(label, sealed).is_ok()
+    }
+
+    /// The hashes by which a push token of the app is found: the one that is stored from now on comes first.
+    pub fn push_macs(&self, app_id: AppId, token: &str) -> Vec<TokenMac> {
+        let app = app_id.to_string();
+        let macs = self.0.iter().map(|key| key.push_mac(&app, token));
+        macs.map(TokenMac::new).collect()
     }
 }
 
@@ -248,79 +291,6 @@ pub async fn belong(keys: &MasterKeys, db: &impl ConnectionTrait) -> Result<bool
     }
     let sealed = signing_key::any(db).await?;
     Ok(sealed.is_none_or(|row| keys.get().open(&seal_label(row.id), &row.sealed).is_ok()))
-}
-
-/// Replaces the master key, and seals every signing key anew. May be interrupted at any point and called again:
-/// both keys are accepted until it is done. Gives the number of keys that were sealed anew.
-///
-/// With keys from the environment, the old one must be in `RENEWD_PREVIOUS_MASTER_KEY`.
-///
-/// # Errors
-/// When a file cannot be written, or a signing key does not open; those of the store.
-pub async fn rekey(app: &App, actor: &Actor) -> Result<u64> {
-    if let Source::Files(folder) = &app.master.source {
-        begin(folder, &app.rng).map_err(Error::internal)?;
-        app.master.reload()?;
-    }
-    let keys = app.master.get();
-    let now = app.clock.now();
-    let transaction = app.store.begin().await?;
-    setting::set_master_key(&transaction, keys.current.fingerprint()).await?;
-    setting::advance_epoch(&transaction).await?;
-    let event = Event::of_server(Action::MasterKeyReplace);
-    record(&transaction, &app.rng, now, actor, [event]).await?;
-    app.store.commit(transaction).await?;
-
-    let mut resealed = 0;
-    let mut after = None;
-    loop {
-        let rows = signing_key::page(&app.store.reader, after, BATCH).await?;
-        let Some(last) = rows.last().map(|row| row.id) else {
-            break;
-        };
-        let transaction = app.store.begin().await?;
-        for row in &rows {
-            let label = seal_label(row.id);
-            if keys.current.open(&label, &row.sealed).is_err() {
-                let private = keys.open(&label, &row.sealed).map_err(Error::internal)?;
-                let sealed = app
-                    .rng
-                    .with(|mut rng| keys.current.seal(&mut rng, &label, &private))
-                    .map_err(Error::internal)?;
-                resealed += u64::from(signing_key::reseal(&transaction, row, sealed).await?);
-            }
-        }
-        app.store.commit(transaction).await?;
-        after = Some(last);
-    }
-    if let Source::Files(folder) = &app.master.source {
-        // Another that does the same may have been the first to finish.
-        remove(&folder.join(PREVIOUS_FILE)).map_err(Error::internal)?;
-        app.master.reload()?;
-    }
-    Ok(resealed)
-}
-
-/// Puts a new key into the file, the one before beside it; unless that was done already.
-fn begin(folder: &Path, rng: &Rng) -> Result<(), MasterKeyFault> {
-    let (path, previous) = (folder.join(FILE), folder.join(PREVIOUS_FILE));
-    let Some(loaded) = read(folder)? else {
-        return Err(MasterKeyFault::Missing(path));
-    };
-    match &loaded.previous {
-        // Interrupted after the new key was in place.
-        Some(key) if key.fingerprint() != loaded.current.fingerprint() => return Ok(()),
-        // Interrupted before.
-        Some(_) => {}
-        None => write_new(&previous, &loaded.current)?,
-    }
-    let next = folder.join("master.key.next");
-    remove(&next)?;
-    write_new(&next, &generate(&next, rng)?)?;
-    // Nothing is sealed by the new key before a power cut can no longer bring the old one back.
-    fs::rename(&next, &path)
-        .and_then(|()| fs::File::open(folder)?.sync_all())
-        .map_err(|source| fault(&path, source))
 }
 
 fn read(folder: &Path) -> Result<Option<Loaded>, MasterKeyFault> {

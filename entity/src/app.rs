@@ -46,6 +46,7 @@ pub struct Model {
     pub registration_grace: i64,
     /// Life of a device's registration token, seconds.
     pub registration_expiry: Option<i64>,
+    /// Whether the sessions on a device end with its push token, when that is unregistered.
     pub push_binding: bool,
     pub created_at: Timestamp,
     pub updated_at: Option<Timestamp>,

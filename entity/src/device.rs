@@ -196,6 +196,22 @@ async fn ids_of(
         .await
 }
 
+/// A device of the app that has one of these push tokens.
+///
+/// # Errors
+/// Those of the store.
+pub async fn find_by_push_token(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    push_tokens: &[TokenMac],
+) -> Result<Option<Model>, DbErr> {
+    Entity::find()
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::PushTokenMac.is_in(push_tokens.iter().cloned()))
+        .one(db)
+        .await
+}
+
 /// A device of the app that had one of these push tokens before the one that it has.
 ///
 /// # Errors

@@ -165,6 +165,15 @@ pub async fn delete(
     Ok(())
 }
 
+/// The app of a signing key.
+///
+/// # Errors
+/// Those of the store.
+pub async fn app_of(db: &impl ConnectionTrait, id: SigningKeyId) -> Result<Option<AppId>, DbErr> {
+    let row = Entity::find_by_id(id).one(db).await?;
+    Ok(row.map(|row| row.app_id))
+}
+
 /// Any one signing key of the store, to see whether the master key opens it.
 ///
 /// # Errors

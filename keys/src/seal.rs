@@ -16,13 +16,25 @@ pub struct MasterKey {
     bytes: Zeroizing<[u8; 32]>,
     cipher: LessSafeKey,
     recognition: hmac::Key,
+    push: hmac::Key,
 }
 
-/// The key of [`MasterKey::token_mac`], which is used for nothing else.
-fn recognition_key(master: &[u8]) -> hmac::Key {
+/// A key that is used for nothing else.
+fn derive(master: &[u8], purpose: &[u8]) -> hmac::Key {
     let master = hmac::Key::new(hmac::HMAC_SHA256, master);
-    let own = hmac::sign(&master, b"renewd/recognition-of-refresh-tokens");
+    let own = hmac::sign(&master, purpose);
     hmac::Key::new(hmac::HMAC_SHA256, own.as_ref())
+}
+
+/// HMAC-SHA-256 (RFC 2104), cut to 128 bits.
+fn mac(key: &hmac::Key, parts: &[&str]) -> [u8; 16] {
+    let mut context = hmac::Context::with_key(key);
+    for part in parts {
+        context.update(part.as_bytes());
+    }
+    let mut mac = [0; 16];
+    mac.copy_from_slice(&context.sign().as_ref()[..16]);
+    mac
 }
 
 /// The text is not a master key.
@@ -63,7 +75,8 @@ impl MasterKey {
         let cipher = UnboundKey::new(&AES_256_GCM, bytes.as_ref()).map_err(|_| MasterKeyError)?;
         Ok(Self {
             cipher: LessSafeKey::new(cipher),
-            recognition: recognition_key(bytes.as_ref()),
+            recognition: derive(bytes.as_ref(), b"renewd/recognition-of-refresh-tokens"),
+            push: derive(bytes.as_ref(), b"renewd/push-tokens"),
             bytes,
         })
     }
@@ -79,12 +92,16 @@ impl MasterKey {
         i64::from_be_bytes(first)
     }
 
-    /// A keyed hash of a token (HMAC-SHA-256, RFC 2104, cut to 128 bits): who reads the store learns nothing of the token,
-    /// and who writes to it cannot make one that is recognised.
+    /// A keyed hash of a token: who reads the store learns nothing of the token, and who writes to it cannot make one that
+    /// is recognised.
     pub fn token_mac(&self, token: &str) -> [u8; 16] {
-        let mut mac = [0; 16];
-        mac.copy_from_slice(&hmac::sign(&self.recognition, token.as_bytes()).as_ref()[..16]);
-        mac
+        mac(&self.recognition, &[token])
+    }
+
+    /// A keyed hash of a push token, by which it is found in its app: that two apps know one token does not show. `app` has
+    /// one length.
+    pub fn push_mac(&self, app: &str, token: &str) -> [u8; 16] {
+        mac(&self.push, &[app, token])
     }
 
     /// The form in which it is written to its file.
@@ -170,6 +187,21 @@ mod tests {
             damaged[flip.index(sealed.len())] ^= 1;
             prop_assert_eq!(key.open("a", &damaged), Err(SealError));
         }
+    }
+
+    #[test]
+    fn hashes_differ_by_key_purpose_and_app() {
+        let mut rng = ChaCha12Rng::seed_from_u64(1);
+        let keys = [(); 2].map(|()| MasterKey::generate(&mut rng).unwrap());
+        let mut macs = Vec::new();
+        for key in &keys {
+            macs.extend([key.token_mac("at"), key.push_mac("a", "t")]);
+            macs.extend([key.push_mac("b", "t"), key.push_mac("a", "u")]);
+        }
+        assert_eq!(keys[0].push_mac("a", "t"), macs[1]);
+        macs.sort_unstable();
+        macs.dedup();
+        assert_eq!(macs.len(), 8);
     }
 
     #[test]

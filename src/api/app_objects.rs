@@ -69,7 +69,7 @@ pub struct CreateRequest {
         validator(minimum(value = "60"), maximum(value = "31536000"))
     )]
     pub registration_expire: Option<i64>,
-    /// As `registration_grace`.
+    /// Whether the sessions on a device end when its push token is reported to be unregistered: the app was removed from it.
     #[oai(default)]
     pub push_binding: bool,
 }

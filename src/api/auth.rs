@@ -69,11 +69,7 @@ async fn check_any(request: &Request, key: ApiKey) -> poem::Result<Caller> {
 
 /// The key of a request, bare, as Bearer, or as SCAEM's clients write it.
 pub fn presented(app: &App, request: &Request, key: &ApiKey) -> Presented {
-    let text = key.key.trim();
-    let bare = match text.split_once(' ') {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => rest.trim_start(),
-        _ => text,
-    };
+    let bare = bare(&key.key);
     let bare = bare.strip_prefix("api_key|").unwrap_or(bare);
     // An Origin that is no text is one that no app allows.
     let origin = request.headers().get(header::ORIGIN);
@@ -82,6 +78,15 @@ pub fn presented(app: &App, request: &Request, key: &ApiKey) -> Presented {
         origin: origin.map(|origin| origin.to_str().unwrap_or_default().to_owned()),
         request_id: request.data::<RequestName>().map(|name| name.0.clone()),
         ip: address(request, &app.config.trusted_proxies),
+    }
+}
+
+/// What `Authorization` holds, bare or as Bearer.
+pub fn bare(header: &str) -> &str {
+    let text = header.trim();
+    match text.split_once(' ') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => rest.trim_start(),
+        _ => text,
     }
 }
 

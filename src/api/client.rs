@@ -19,6 +19,7 @@ pub fn client(request: &Request, trusted: &[IpNet]) -> Client {
     Client {
         ip: address(request, trusted),
         user_agent: user_agent.map(|text| text.chars().take(USER_AGENT_LENGTH).collect()),
+        device_id: None,
     }
 }
 

@@ -1,7 +1,11 @@
 //! Cross-origin requests, as each app allows them; the public keys are open to all.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
+use entity::app;
 use poem::{
     Endpoint, IntoResponse, Request, Response,
     http::{HeaderValue, Method, StatusCode, header},
@@ -28,6 +32,8 @@ impl<E: Endpoint> Endpoint for Cors<E> {
         let allowed = if path.starts_with("/app/") && path.ends_with("/.well-known/jwks.json") {
             // Without an Origin, too: a shared cache may hand the answer to a browser later.
             Some(HeaderValue::from_static("*"))
+        } else if let Some(origin) = origin.clone().filter(|_| names_app_inside(path)) {
+            return self.ask_inside(request, origin).await;
         } else {
             let Some(origin) = origin.filter(|_| path.starts_with("/app/")) else {
                 return Ok(self.routes.call(request).await?.into_response());
@@ -35,10 +41,7 @@ impl<E: Endpoint> Endpoint for Cors<E> {
             self.allows(path, &origin).await?.then_some(origin)
         };
 
-        let is_preflight = request.method() == Method::OPTIONS
-            && request
-                .headers()
-                .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let is_preflight = is_preflight(&request);
         let mut response = if is_preflight {
             StatusCode::NO_CONTENT.into_response()
         } else {
@@ -56,18 +59,73 @@ impl<E: Endpoint> Endpoint for Cors<E> {
     }
 }
 
+impl<E: Endpoint> Cors<E> {
+    /// Where the app is named within the request. A preflight does not show it, and tells nothing: it is allowed to all; the
+    /// answer itself may be read by who is allowed by the app that it turns out to be.
+    async fn ask_inside(
+        &self,
+        mut request: Request,
+        origin: HeaderValue,
+    ) -> poem::Result<Response> {
+        if is_preflight(&request) {
+            let mut response = StatusCode::NO_CONTENT.into_response();
+            CorsHeaders(Some(origin)).put_on(&mut response, true);
+            return Ok(response);
+        }
+        let shown = Shown::default();
+        request.set_data(shown.clone());
+        let result = self.routes.call(request).await;
+        let headers = CorsHeaders(shown.0.load(Ordering::Relaxed).then_some(origin));
+        match result {
+            Ok(response) => {
+                let mut response = response.into_response();
+                headers.put_on(&mut response, false);
+                Ok(response)
+            }
+            Err(mut error) => {
+                error.set_data(headers);
+                Err(error)
+            }
+        }
+    }
+}
+
+fn is_preflight(request: &Request) -> bool {
+    let headers = request.headers();
+    request.method() == Method::OPTIONS
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// The paths of other systems that browsers use, which name no app.
+fn names_app_inside(path: &str) -> bool {
+    path == "/events" || path == "/devices/refresh-token" || path.starts_with("/web/json/plugin/")
+}
+
+/// Whether the page that asks may read the answer: known when the app is.
+#[derive(Clone, Debug, Default)]
+struct Shown(Arc<AtomicBool>);
+
+/// Lets the page that sent `request`, which names no app in its path, read the answer, if the app allows its origin.
+pub fn show(request: &Request, app: &app::Model) {
+    let origin = request.headers().get(header::ORIGIN);
+    let is_allowed = origin.is_some_and(|origin| is_allowed(app, origin));
+    if let Some(shown) = request.data::<Shown>() {
+        shown.0.store(is_allowed, Ordering::Relaxed);
+    }
+}
+
+fn is_allowed(app: &app::Model, origin: &HeaderValue) -> bool {
+    app.allowed_origins()
+        .any(|allowed| allowed.as_bytes() == origin.as_bytes())
+}
+
 impl<E> Cors<E> {
     async fn allows(&self, path: &str, origin: &HeaderValue) -> poem::Result<bool> {
         let Some(id) = app_id_in(path) else {
             return Ok(false);
         };
         let loaded = self.app.load(id).await?;
-        Ok(loaded.is_some_and(|loaded| {
-            loaded
-                .app
-                .allowed_origins()
-                .any(|allowed| allowed.as_bytes() == origin.as_bytes())
-        }))
+        Ok(loaded.is_some_and(|loaded| is_allowed(&loaded.app, origin)))
     }
 }
 
@@ -87,7 +145,10 @@ impl CorsHeaders {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed.clone());
         if is_preflight {
             for (name, value) in [
-                (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH"),
+                (
+                    header::ACCESS_CONTROL_ALLOW_METHODS,
+                    "GET, POST, PUT, PATCH",
+                ),
                 (
                     header::ACCESS_CONTROL_ALLOW_HEADERS,
                     "authorization, content-type, if-none-match, x-request-id",

@@ -23,6 +23,9 @@ pub enum Refused {
     BodyTooLarge,
     #[error("unsupported media type")]
     UnsupportedMediaType,
+    /// A key within the body, where the surface has a status of its own for it.
+    #[error("no valid key in the body")]
+    InvalidKey,
     /// The answer of a health check.
     #[error("the store does not answer")]
     StoreDown(#[source] sea_orm::DbErr),
@@ -70,6 +73,10 @@ statuses! {
     KeyedChange: [403, 404, 409, 500, 503]
     /// Needs a key, names something, and takes a body.
     KeyedItemBody: [400, 403, 404, 413, 415, 500, 503]
+    /// Needs a key within its body.
+    BodyKeyed: [400, 401, 403, 413, 415, 500, 503]
+    /// Needs a key within its body, names something, and may be in conflict with something.
+    BodyKeyedChange: [400, 401, 403, 404, 409, 413, 415, 500, 503]
 }
 
 /// An error of an operation that may fail with the statuses `S`.
@@ -131,9 +138,10 @@ impl<S: Statuses> ApiResponse for Failure<S> {
 const fn describe(status: u16) -> &'static str {
     match status {
         400 => "The input is invalid, or the refresh token does not renew",
+        401 => "The key or token that this takes is missing or wrong",
         403 => "The key is missing, wrong, or may not do this",
         404 => "There is no such thing",
-        409 => "Somebody else changed the same thing at the same time: try again",
+        409 => "Something else is in the way",
         413 => "The body is larger than 64 KiB",
         415 => "The body is not JSON",
         503 => "The store cannot be reached: try again after Retry-After",

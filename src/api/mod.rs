@@ -9,6 +9,8 @@ mod auth;
 mod body;
 mod client;
 mod cors;
+mod device_objects;
+mod devices;
 mod edge;
 mod failure;
 mod foreign;
@@ -35,8 +37,9 @@ use crate::{
         app_keys::AppKeys,
         apps::Apps,
         cors::Cors,
+        devices::Devices,
         edge::{Edge, RouteInfo, RouteTable},
-        foreign::scaem::Scaem,
+        foreign::{scaem::Scaem, smart_app_push::SmartAppPush},
         root::Root,
         schema::Schemas,
         service::Service,
@@ -46,7 +49,17 @@ use crate::{
     app::App,
 };
 
-type Api = (Sessions, Apps, AppKeys, SigningKeys, Root, Scaem, Service);
+type Api = (
+    Sessions,
+    Apps,
+    Devices,
+    AppKeys,
+    SigningKeys,
+    Root,
+    SmartAppPush,
+    Scaem,
+    Service,
+);
 
 /// What an operation is about.
 #[derive(Debug, Tags)]
@@ -55,8 +68,12 @@ pub enum Tag {
     Sessions,
     /// An app and its public keys
     Keys,
+    /// Devices: their push tokens and the sessions on them
+    Devices,
     /// Apps, with the root key
     Administration,
+    /// SmartAppPush's API: mobile apps that tell their push tokens
+    SmartAppPush,
     /// SCAEM's API: applications that replace their own token
     Scaem,
     /// The service itself
@@ -134,7 +151,17 @@ pub fn openapi() -> String {
 
 fn service() -> OpenApiService<Api, ()> {
     OpenApiService::new(
-        (Sessions, Apps, AppKeys, SigningKeys, Root, Scaem, Service),
+        (
+            Sessions,
+            Apps,
+            Devices,
+            AppKeys,
+            SigningKeys,
+            Root,
+            SmartAppPush,
+            Scaem,
+            Service,
+        ),
         "renewd",
         env!("CARGO_PKG_VERSION"),
     )

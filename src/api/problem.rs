@@ -4,7 +4,7 @@ use entity::time::Span;
 use poem::{
     Response,
     error::{MethodNotAllowedError, NotFoundError},
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
 };
 use poem_openapi::{
     Enum, Object,
@@ -62,6 +62,8 @@ pub enum Code {
     InvalidKey,
     InsufficientKey,
     OriginNotAllowed,
+    InvalidToken,
+    DeviceDisabled,
     NotFound,
     Conflict,
     MethodNotAllowed,
@@ -82,6 +84,8 @@ pub struct Draft {
     detail: Option<String>,
     errors: Vec<Violation>,
     retry_after: Option<Span>,
+    /// How to authenticate (RFC 9110 section 11.6.1): goes with a 401.
+    challenge: Option<&'static str>,
 }
 
 impl Draft {
@@ -95,6 +99,7 @@ impl Draft {
             detail: None,
             errors: Vec::new(),
             retry_after: None,
+            challenge: None,
         }
     }
 
@@ -190,6 +195,12 @@ impl Draft {
                 .headers_mut()
                 .insert(header::RETRY_AFTER, seconds.into());
         }
+        if let Some(challenge) = self.challenge {
+            let challenge = HeaderValue::from_static(challenge);
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, challenge);
+        }
         response
     }
 }
@@ -218,6 +229,19 @@ fn of_domain(error: &Error) -> Draft {
         Error::OriginNotAllowed => {
             forbidden("origin-not-allowed", "Origin not allowed", Code::OriginNotAllowed)
                 .detail("The app's allowed_origins do not name the Origin of this request.")
+        }
+        Error::InvalidToken => Draft {
+            challenge: Some("Bearer error=\"invalid_token\""),
+            ..Draft::new(
+                StatusCode::UNAUTHORIZED,
+                "invalid-token",
+                "Invalid token",
+                Code::InvalidToken,
+            )
+        }
+        .detail("The Authorization header must hold a valid auth token."),
+        Error::DeviceDisabled => {
+            forbidden("device-disabled", "Device disabled", Code::DeviceDisabled)
         }
         Error::Conflict(detail) => {
             Draft::new(StatusCode::CONFLICT, "conflict", "Conflict", Code::Conflict).detail(*detail)
@@ -272,6 +296,16 @@ fn of_refused(refused: &Refused) -> Draft {
             Code::UnsupportedMediaType,
         )
         .detail("Send application/json."),
+        Refused::InvalidKey => Draft {
+            challenge: Some("Api-Key"),
+            ..Draft::new(
+                StatusCode::UNAUTHORIZED,
+                "invalid-key",
+                "Invalid key",
+                Code::InvalidKey,
+            )
+        }
+        .detail("tenant_id must be the id of an app, and api_key a valid key of it."),
         // JWTPlus's word for it.
         Refused::StoreDown(_) => unavailable().message("db-down"),
         Refused::Stopping => unavailable().message("stopping"),

@@ -48,6 +48,7 @@ impl Example for RenewRequest {
             refresh_token: EXAMPLE_REFRESH_TOKEN.to_owned(),
             ip: Some(EXAMPLE_ADDRESS),
             useragent: Some(EXAMPLE_USER_AGENT.to_owned()),
+            device_id: None,
         }
     }
 }

@@ -28,7 +28,7 @@ pub struct SignRequest {
     /// Any object; it becomes the claim `personal`.
     #[oai(nullable)]
     pub personal: Option<JsonObject>,
-    /// The user's device.
+    /// The user's device: the session ends with it. It is registered if it is not known.
     #[oai(nullable)]
     pub device_id: Option<Id<DeviceId>>,
     /// Further claims of the auth token.
@@ -49,6 +49,9 @@ pub struct RenewRequest {
     /// Required with a secret key; with a publishable key the `User-Agent` of the request is taken.
     #[oai(nullable, validator(max_length = 1024))]
     pub useragent: Option<String>,
+    /// The user's device: the session ends with it from now on. It is registered if it is not known.
+    #[oai(nullable)]
+    pub device_id: Option<Id<DeviceId>>,
 }
 
 /// A signed pair of tokens.

@@ -82,12 +82,14 @@ impl Sessions {
             refresh_token,
             ip,
             useragent,
+            device_id,
         } = body.value;
-        let client = match caller.kind {
+        let mut client = match caller.kind {
             // A browser does not know its address, and cannot be believed about it.
             app_key::Kind::Publishable => client(request, &app.config.trusted_proxies),
             app_key::Kind::Secret | app_key::Kind::Root => stated(ip, useragent)?,
         };
+        client.device_id = device_id.map(|Id(id)| id);
         let grant = Box::pin(sessions::renew(app, &caller, &refresh_token, client)).await?;
         Ok(Written(grant.into()))
     }
@@ -207,7 +209,11 @@ fn stated(ip: Option<IpAddr>, user_agent: Option<String>) -> Result<Client> {
     missing.extend(ip.is_none().then(|| required("ip")));
     missing.extend(user_agent.is_none().then(|| required("useragent")));
     if missing.is_empty() {
-        Ok(Client { ip, user_agent })
+        Ok(Client {
+            ip,
+            user_agent,
+            device_id: None,
+        })
     } else {
         Err(Error::Invalid(missing))
     }

@@ -21,6 +21,10 @@ pub struct Id<T>(pub T);
 #[derive(Clone, Debug, Default)]
 pub struct JsonObject(pub Map<String, Value>);
 
+/// A user, by the name that resource servers know.
+#[derive(Clone, Debug)]
+pub struct Subject(pub String);
+
 /// `aud`: one audience, or a list of them (RFC 7519 section 4.1.3).
 #[derive(Clone, Debug)]
 pub struct Audience(pub Value);
@@ -106,6 +110,15 @@ openapi_type!(
         ..MetaSchema::new("object")
     }
 );
+openapi_type!(
+    [] Subject,
+    "subject",
+    MetaSchema {
+        min_length: Some(1),
+        max_length: Some(255),
+        ..MetaSchema::new("string")
+    }
+);
 openapi_type!([] Audience, "audience", audience_schema());
 
 fn audience_schema() -> MetaSchema {
@@ -146,6 +159,17 @@ impl<T: FromStr<Err: Display> + Send + Sync> ParseFromParameter for Id<T> {
 impl<T: Display + Send + Sync> ToJSON for Id<T> {
     fn to_json(&self) -> Option<Value> {
         Some(Value::String(self.0.to_string()))
+    }
+}
+
+impl ParseFromParameter for Subject {
+    fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+        // Not every engine can store NUL, or look for it.
+        if (1..=255).contains(&value.chars().count()) && !value.contains('\0') {
+            Ok(Self(value.to_owned()))
+        } else {
+            Err(ParseError::custom("not a subject"))
+        }
     }
 }
 

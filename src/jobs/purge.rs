@@ -1,6 +1,6 @@
 //! Removes what ended long enough ago.
 
-use entity::{app, app_key, audit_event, session, signing_key, time::Span};
+use entity::{app, app_key, audit_event, device, session, signing_key, time::Span};
 use tokio_util::sync::CancellationToken;
 
 use super::{Lease, leased};
@@ -8,10 +8,12 @@ use crate::{app::App, error::Result};
 
 /// How long an app-key is shown after it ended, for whoever asks why something stopped working.
 const KEEP_ENDED_KEYS: Span = Span::seconds(90 * 86_400);
+/// How long a device is kept that nobody saw: FCM takes a registration token for dead that was not used for so long.
+const KEEP_UNSEEN_DEVICES: Span = Span::seconds(270 * 86_400);
 /// Rows in one transaction: renewals wait for a batch no longer than for a few of their own.
 const BATCH: u64 = 500;
 
-/// Removes sessions, keys and events whose time is over, and everything of deleted apps. Gives the number of
+/// Removes sessions, devices, keys and events whose time is over, and everything of deleted apps. Gives the number of
 /// rows; `None` when another process does it.
 ///
 /// # Errors
@@ -31,11 +33,25 @@ async fn work(app: &App, lease: &Lease<'_>, shutdown: &CancellationToken) -> Res
         audit_event::purge(db, forgotten, BATCH).await
     })
     .await?;
+    let unseen = now.before(KEEP_UNSEEN_DEVICES);
+    removed += batches(app, lease, shutdown, async |db| {
+        device::purge_stale(db, unseen, now, BATCH).await
+    })
+    .await?;
+    // Of those with a live session: their messages would not arrive any more.
+    removed += batches(app, lease, shutdown, async |db| {
+        device::drop_stale_push_tokens(db, unseen, BATCH).await
+    })
+    .await?;
     removed += app_key::purge_ended(&app.store.writer, now.before(KEEP_ENDED_KEYS)).await?;
 
     for deleted in app::list_deleted(&app.store.reader).await? {
         removed += batches(app, lease, shutdown, async |db| {
             session::purge_in(db, deleted.id, BATCH).await
+        })
+        .await?;
+        removed += batches(app, lease, shutdown, async |db| {
+            device::purge_in(db, deleted.id, BATCH).await
         })
         .await?;
         if shutdown.is_cancelled() {

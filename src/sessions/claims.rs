@@ -51,6 +51,17 @@ impl Claims {
         Self(claims).measured()
     }
 
+    /// Lays claims over the stored ones that only this server sets.
+    ///
+    /// # Errors
+    /// When the result is too large.
+    pub fn set<const N: usize>(stored: &str, own: [(&str, &str); N]) -> Result<Self> {
+        let mut claims: Map<String, Value> =
+            serde_json::from_str(stored).map_err(Error::internal)?;
+        claims.extend(own.map(|(name, value)| (name.to_owned(), value.into())));
+        Self(claims).measured()
+    }
+
     /// As they are signed they may be longer than they were sent: numbers have one spelling.
     fn measured(self) -> Result<Self> {
         if self.to_json().len() > MAX_CLAIM_BYTES {

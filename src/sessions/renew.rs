@@ -2,11 +2,12 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use entity::{TokenId, time::Span};
+use entity::{DeviceId, TokenId, time::Span};
 
 use crate::{
     app::App,
     apps::{ATTEMPTS, Caller, LoadedApp},
+    devices,
     error::{Error, Refusal, Result},
     sessions::{
         renewal::{Outcome, Renewal},
@@ -22,12 +23,14 @@ use crate::{
 pub struct Client {
     pub ip: Option<IpAddr>,
     pub user_agent: Option<String>,
+    pub device_id: Option<DeviceId>,
 }
 
 /// Renews the session of `refresh_token`: of any number that present it at once, one wins.
 ///
 /// # Errors
-/// A [`Refusal`] when the token does not renew; for [`Refusal::Used`] the session is revoked by then.
+/// A [`Refusal`] when the token does not renew; for [`Refusal::Used`] the session is revoked by then. When the session may
+/// not be on the device.
 pub async fn renew(
     app: &App,
     caller: &Caller,
@@ -41,6 +44,12 @@ pub async fn renew(
 
 async fn attempt(app: &App, caller: &Caller, refresh_token: &str, client: Client) -> Result<Grant> {
     let mut loaded = caller.app.clone();
+    if let Some(device) = client.device_id {
+        // Before anything is told of a session, the token is known to be one of ours.
+        let token = read_refresh(&loaded, refresh_token)?;
+        let app_id = loaded.app.id;
+        Box::pin(devices::tie(app, app_id, token.sid, token.jid, device)).await?;
+    }
     let (mut renewal, mut prepared) = prepare(app, &loaded, caller, refresh_token, &client)?;
     for _ in 0..ATTEMPTS {
         let (now, session_id) = (renewal.now, renewal.session_id);

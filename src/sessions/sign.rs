@@ -9,6 +9,7 @@ use crate::{
     app::App,
     apps::{ATTEMPTS, Caller, LoadedApp},
     clock::Rng,
+    devices,
     error::{Error, Result},
     sessions::{
         claims::Claims,
@@ -52,9 +53,15 @@ pub struct NewSession {
 /// Begins the session and signs its first tokens. Past the app's limit, the subject's oldest sessions end.
 ///
 /// # Errors
-/// Those of the store.
+/// When no session may begin on the device; those of the store.
 pub async fn sign(app: &App, caller: &Caller, new: NewSession) -> Result<Grant> {
+    if let Some(device) = new.device_id {
+        Box::pin(devices::check(app, caller.app.app.id, device)).await?;
+    }
     let (loaded, session, prepared) = begin(app, caller, &new).await?;
+    if session.device_id.is_some() {
+        Box::pin(devices::admit(app, &session)).await?;
+    }
     if let Some(limit) = loaded.app.max_sessions_per_subject {
         app.store
             .retry(|| end_oldest(app, &loaded, &session, limit))

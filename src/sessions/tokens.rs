@@ -257,6 +257,37 @@ pub fn issue(
     })
 }
 
+/// Signs a further auth token of the session as it is, with an identity of its own, that is good until `expires_at`.
+///
+/// # Errors
+/// [`Refusal::Revoked`] when the key of the session was revoked; when the signature cannot be made.
+pub fn issue_auth(
+    loaded: &LoadedApp,
+    session: &session::Model,
+    jid: TokenId,
+    now: Timestamp,
+    expires_at: Timestamp,
+) -> Result<String> {
+    let entry = loaded
+        .keyring
+        .signing(session.key_id)
+        .ok_or(Refusal::Revoked)?;
+    let head = AuthHead {
+        iss: loaded.app.issuer(),
+        sub: &session.sub,
+        iat: now.as_seconds(),
+        nbf: now.as_seconds(),
+        exp: expires_at.as_seconds(),
+        jid,
+        jti: jid,
+        sid: session.id,
+        ip: &session.ip,
+        useragent: &session.user_agent,
+    };
+    let auth = join(to_json(&head)?, &session.claims)?;
+    sign(entry.key(), TokenType::Auth, &auth)
+}
+
 /// Reads a refresh token that one of the app's own keys signed; its dates are not looked at.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ const ORIGIN: &str = "https://app.example.com";
 const LOCAL: &str = "http://localhost:3000";
 const ALLOW_ORIGIN: &str = "access-control-allow-origin";
 const EXPOSED: &str = "etag, retry-after, x-request-id";
-const METHODS: &str = "GET, POST, PATCH";
+const METHODS: &str = "GET, POST, PUT, PATCH";
 const HEADERS: &str = "authorization, content-type, if-none-match, x-request-id";
 
 /// Sends `line`, a method and a path, without a body.

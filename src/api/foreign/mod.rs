@@ -1,3 +1,4 @@
 //! The surfaces of other documented systems, so that their clients work unchanged.
 
 pub mod scaem;
+pub mod smart_app_push;

@@ -238,6 +238,68 @@ impl TestApp {
         answer.body["sessions"].as_array().unwrap().clone()
     }
 
+    /// A client without a key.
+    pub fn mobile(&self) -> Client {
+        Client::new(self.server.clone())
+    }
+
+    /// What a mobile app sends when something happens on the device with this push token.
+    pub fn event(&self, push_token: &str, sub: Option<&str>) -> Value {
+        json!({
+            "tenant_id": self.id,
+            "api_key": self.publishable_key,
+            "app_user_id": sub,
+            "event_name": "app_open",
+            "event_time": "2025-02-24T20:57:29+01:00",
+            "device_token": push_token,
+            "platform": "android",
+            "push_permission_granted": true,
+            "timezone": "Europe/Berlin",
+            "language": "en",
+            "country": "DE",
+            "session_id": "session_1",
+            "params": {"screen": "home"},
+        })
+    }
+
+    /// Sends it; gives the id of the device.
+    pub async fn tell(&self, push_token: &str, sub: Option<&str>) -> String {
+        let event = self.event(push_token, sub);
+        let answer = self.mobile().post("/events", event).await;
+        assert_eq!(answer.status, 200, "{}", answer.raw);
+        answer.text("fingerprint")
+    }
+
+    /// What a mobile app sends when its push token was replaced.
+    pub async fn swap(&self, old: &str, new: &str, sub: Option<&str>) -> Answer {
+        let body = json!({
+            "tenant_id": self.id,
+            "api_key": self.publishable_key,
+            "old_token": old,
+            "new_token": new,
+            "app_user_id": sub,
+            "platform": "android",
+        });
+        self.mobile().post("/devices/refresh-token", body).await
+    }
+
+    /// The devices of the app, as a backend lists them.
+    pub async fn devices(&self) -> Vec<Value> {
+        let answer = self.backend().get(&self.path("devices")).await;
+        assert_eq!(answer.status, 200, "{}", answer.raw);
+        answer.body["devices"].as_array().unwrap().clone()
+    }
+
+    /// The push tokens of a user, as a sender gets them.
+    pub async fn push_tokens(&self, sub: &str) -> Vec<String> {
+        let path = self.path(&format!("push-targets?sub={sub}"));
+        let answer = self.backend().get(&path).await;
+        assert_eq!(answer.status, 200, "{}", answer.raw);
+        let targets = answer.body["push_targets"].as_array().unwrap();
+        let token = |target: &Value| target["push_token"].as_str().unwrap().to_owned();
+        targets.iter().map(token).collect()
+    }
+
     /// Ends sessions as a backend does.
     pub async fn logout(&self, body: Value) -> Answer {
         self.backend().post(&self.path("logout"), body).await

@@ -1,0 +1,280 @@
+//! SmartAppPush: mobile apps tell of events, and of a push token that follows another. Members that are not documented are
+//! ignored.
+
+use std::sync::Arc;
+
+use entity::{PlainSecret, Timestamp, device::Platform};
+use poem::{Request, web::Data};
+use poem_openapi::{Object, OpenApi, auth::ApiKey, payload::Json, types::Example};
+
+use crate::{
+    api::{
+        Tag,
+        auth::presented,
+        body::Body,
+        cors,
+        device_objects::PlatformName,
+        failure::{BodyKeyed, BodyKeyedChange, Failure, Refused, Statuses},
+        types::JsonObject,
+    },
+    app::App,
+    apps::{Caller, authenticate},
+    devices::{self, Details, Sighting, Swap},
+    error::{Error, Result, Violation},
+};
+
+/// The operations of SmartAppPush.
+#[derive(Debug)]
+pub struct SmartAppPush;
+
+type Reply<T, S> = Result<Json<T>, Failure<S>>;
+
+/// Something that happened on a device.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct EventRequest {
+    /// The app's id.
+    #[oai(validator(min_length = 1, max_length = 255))]
+    pub tenant_id: String,
+    /// An app-key; a publishable one suffices.
+    #[oai(validator(min_length = 1, max_length = 255))]
+    pub api_key: String,
+    /// The user; none for an anonymous one.
+    #[oai(nullable, validator(min_length = 1, max_length = 255))]
+    pub app_user_id: Option<String>,
+    #[oai(validator(min_length = 1, max_length = 255))]
+    pub event_name: String,
+    /// RFC 3339 with offset.
+    #[oai(validator(min_length = 1, max_length = 64))]
+    pub event_time: String,
+    /// The FCM registration token.
+    #[oai(validator(min_length = 1, max_length = 4096))]
+    pub device_token: String,
+    pub platform: PlatformName,
+    pub push_permission_granted: bool,
+    /// IANA, such as `Europe/Berlin`.
+    #[oai(validator(min_length = 1, max_length = 64))]
+    pub timezone: String,
+    /// ISO 639-1, such as `en`.
+    #[oai(validator(min_length = 2, max_length = 2))]
+    pub language: String,
+    /// ISO 3166-1 alpha-2, such as `DE`.
+    #[oai(validator(min_length = 2, max_length = 2))]
+    pub country: String,
+    #[oai(validator(min_length = 1, max_length = 255))]
+    pub session_id: String,
+    #[oai(nullable)]
+    pub params: Option<JsonObject>,
+    /// Further members are ignored.
+    #[oai(flatten)]
+    pub rest: JsonObject,
+}
+
+/// The device on which it happened.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct EventResponse {
+    /// Names the device, also after its push token was swapped.
+    pub fingerprint: String,
+}
+
+/// A push token, and the one that follows it.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct SwapRequest {
+    /// The app's id.
+    #[oai(validator(min_length = 1, max_length = 255))]
+    pub tenant_id: String,
+    /// An app-key; a publishable one suffices.
+    #[oai(validator(min_length = 1, max_length = 255))]
+    pub api_key: String,
+    /// The previous FCM registration token being replaced.
+    #[oai(validator(min_length = 1, max_length = 4096))]
+    pub old_token: String,
+    /// The new FCM registration token from `onNewToken()`.
+    #[oai(validator(min_length = 1, max_length = 4096))]
+    pub new_token: String,
+    /// The user: decides where the new token is registered already.
+    #[oai(nullable, validator(min_length = 1, max_length = 255))]
+    pub app_user_id: Option<String>,
+    #[oai(nullable)]
+    pub platform: Option<PlatformName>,
+    /// Further members are ignored.
+    #[oai(flatten)]
+    pub rest: JsonObject,
+}
+
+/// It was swapped.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct SwapResponse {
+    pub success: bool,
+}
+
+#[OpenApi(tag = "Tag::SmartAppPush")]
+impl SmartAppPush {
+    /// Tell of an event
+    ///
+    /// Creates the device when its `device_token` is not known, else notes what is new of it. The event itself is not kept.
+    #[oai(
+        path = "/events",
+        method = "post",
+        operation_id = "smart_app_push_event"
+    )]
+    async fn event(
+        &self,
+        Data(app): Data<&Arc<App>>,
+        request: &Request,
+        body: Body<EventRequest>,
+    ) -> Reply<EventResponse, BodyKeyed> {
+        let event = body.value;
+        let caller = authenticated(app, request, &event.tenant_id, &event.api_key).await?;
+        let id = devices::event(app, caller.app.app.id, &event.sighting()?).await?;
+        Ok(Json(EventResponse {
+            fingerprint: id.to_string(),
+        }))
+    }
+
+    /// Swap a device's FCM token
+    ///
+    /// Firebase rotates FCM registration tokens. This swaps the old one for the new one in place: there is no second device.
+    /// To ask again for a swap that was done succeeds again.
+    ///
+    /// Where the new token belongs to a device of the same user already, the two records merge and the older one goes; where
+    /// it belongs to a different user's, the answer is 409.
+    #[oai(
+        path = "/devices/refresh-token",
+        method = "post",
+        operation_id = "smart_app_push_refresh_token"
+    )]
+    async fn refresh_token(
+        &self,
+        Data(app): Data<&Arc<App>>,
+        request: &Request,
+        body: Body<SwapRequest>,
+    ) -> Reply<SwapResponse, BodyKeyedChange> {
+        let swap = body.value;
+        let caller = authenticated(app, request, &swap.tenant_id, &swap.api_key).await?;
+        devices::swap(app, caller.app.app.id, &swap.into_swap()?).await?;
+        Ok(Json(SwapResponse { success: true }))
+    }
+}
+
+/// The caller with this key of this app. What the page of an allowed origin gets, it may read.
+async fn authenticated<S: Statuses>(
+    app: &App,
+    request: &Request,
+    tenant_id: &str,
+    api_key: &str,
+) -> Result<Caller, Failure<S>> {
+    let id = tenant_id.parse().map_err(|_| Refused::InvalidKey)?;
+    let key = ApiKey {
+        key: api_key.to_owned(),
+    };
+    match authenticate(app, id, presented(app, request, &key)).await {
+        Ok(caller) => {
+            cors::show(request, &caller.app.app);
+            Ok(caller)
+        }
+        Err(Error::InvalidKey) => Err(Refused::InvalidKey.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl EventRequest {
+    /// What it says of its device.
+    ///
+    /// # Errors
+    /// With every rule that it breaks.
+    fn sighting(self) -> Result<Sighting> {
+        let mut details = Details {
+            platform: Some(self.platform.into()),
+            push_permission: Some(self.push_permission_granted),
+            timezone: Some(self.timezone),
+            language: Some(self.language),
+            country: Some(self.country),
+        };
+        let mut violations = details.normalise();
+        if Timestamp::from_rfc3339(&self.event_time).is_none() {
+            let message = "must be a time in RFC 3339, with offset";
+            violations.push(Violation::new("event_time", message));
+        }
+        if !violations.is_empty() {
+            return Err(Error::Invalid(violations));
+        }
+        Ok(Sighting {
+            id: None,
+            client_id: None,
+            push_token: Some(PlainSecret::from_text(&self.device_token)),
+            sub: self.app_user_id,
+            details,
+        })
+    }
+}
+
+impl SwapRequest {
+    /// What is asked for.
+    ///
+    /// # Errors
+    /// When there is nothing to swap.
+    fn into_swap(self) -> Result<Swap> {
+        if self.old_token == self.new_token {
+            return Err(Error::invalid("new_token", "must differ from old_token"));
+        }
+        Ok(Swap {
+            old: PlainSecret::from_text(&self.old_token),
+            new: PlainSecret::from_text(&self.new_token),
+            sub: self.app_user_id,
+            platform: self.platform.map(Platform::from),
+        })
+    }
+}
+
+impl Example for EventRequest {
+    fn example() -> Self {
+        Self {
+            tenant_id: "01JMWRJEJ71191KP88NDGWVYEW".to_owned(),
+            api_key: "rnw_pk_01JMWRJEJ71191KP88NDGWVYEW…".to_owned(),
+            app_user_id: Some("user_123".to_owned()),
+            event_name: "app_open".to_owned(),
+            event_time: "2026-11-20T12:00:00+01:00".to_owned(),
+            device_token: "fresh_fcm_registration_token".to_owned(),
+            platform: PlatformName::Android,
+            push_permission_granted: true,
+            timezone: "Europe/Berlin".to_owned(),
+            language: "en".to_owned(),
+            country: "DE".to_owned(),
+            session_id: "session_1".to_owned(),
+            params: None,
+            rest: JsonObject::default(),
+        }
+    }
+}
+
+impl Example for EventResponse {
+    fn example() -> Self {
+        Self {
+            fingerprint: "01JMWRJEJ71191KP88NDGWVYEW".to_owned(),
+        }
+    }
+}
+
+impl Example for SwapRequest {
+    fn example() -> Self {
+        Self {
+            tenant_id: "your_tenant_id".to_owned(),
+            api_key: "your_app_api_key".to_owned(),
+            old_token: "expired_fcm_registration_token".to_owned(),
+            new_token: "fresh_fcm_registration_token".to_owned(),
+            app_user_id: Some("user_123".to_owned()),
+            platform: Some(PlatformName::Android),
+            rest: JsonObject::default(),
+        }
+    }
+}
+
+impl Example for SwapResponse {
+    fn example() -> Self {
+        Self { success: true }
+    }
+}

@@ -1,0 +1,33 @@
+//! Forgets a device.
+
+use entity::DeviceId;
+
+use super::{
+    end::{end, remove},
+    require,
+};
+use crate::{
+    app::App,
+    apps::Caller,
+    audit::{Action, Event, record},
+    error::Result,
+};
+
+/// Ends what lives on the device, and removes it; gives the number of sessions that this ended.
+///
+/// # Errors
+/// When there is no such device; those of the store.
+pub async fn delete(app: &App, caller: &Caller, id: DeviceId) -> Result<u64> {
+    let attempt = async || {
+        let (now, app_id) = (app.clock.now(), caller.app.app.id);
+        let transaction = app.store.begin().await?;
+        require(&transaction, app_id, id).await?;
+        let ended = end(&transaction, app_id, id, now).await?;
+        remove(&transaction, app_id, id).await?;
+        let event = Event::of(Action::DeviceDelete, app_id, id);
+        record(&transaction, &app.rng, now, &caller.actor, [event]).await?;
+        app.store.commit(transaction).await?;
+        Ok(ended)
+    };
+    app.store.retry(attempt).await
+}

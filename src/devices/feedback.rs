@@ -1,0 +1,67 @@
+//! Whoever sends messages tells which push tokens are dead.
+
+use entity::{DeviceId, PlainSecret, Timestamp, device};
+use sea_orm::DatabaseTransaction;
+
+use super::{commit, end::end};
+use crate::{
+    app::App,
+    apps::Caller,
+    audit::{Action, Event, record},
+    error::Result,
+};
+
+/// What became of dead push tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Feedback {
+    /// Devices that have none any more.
+    pub dropped: u64,
+    /// Sessions that ended with them.
+    pub revoked: u64,
+}
+
+/// Forgets these push tokens, which the service that delivers them calls unregistered: the app was removed from the device,
+/// or has another token by now. Where the policy of the app binds sessions to push tokens, those on the device end, too.
+///
+/// # Errors
+/// Those of the store.
+pub async fn unregister(app: &App, caller: &Caller, tokens: &[PlainSecret]) -> Result<Feedback> {
+    app.store.retry(|| attempt(app, caller, tokens)).await
+}
+
+async fn attempt(app: &App, caller: &Caller, tokens: &[PlainSecret]) -> Result<Feedback> {
+    let (now, policy) = (app.clock.now(), &caller.app.app);
+    let transaction = app.store.begin().await?;
+    let sealing = app.master.sealing(&transaction).await?;
+    let macs: Vec<_> = tokens
+        .iter()
+        .flat_map(|token| sealing.push_macs(policy.id, token.reveal()))
+        .collect();
+    let devices = device::known_for_update(&transaction, policy.id, None, &macs).await?;
+    let mut feedback = Feedback::default();
+    let mut events = Vec::new();
+    for device in devices {
+        events.push(Event::of(Action::DeviceUnregister, policy.id, device.id));
+        feedback.dropped += 1;
+        feedback.revoked += drop_token(&transaction, device, policy.push_binding, now).await?;
+    }
+    record(&transaction, &app.rng, now, &caller.actor, events).await?;
+    commit(app, transaction).await?;
+    Ok(feedback)
+}
+
+async fn drop_token(
+    db: &DatabaseTransaction,
+    mut device: device::Model,
+    is_bound: bool,
+    now: Timestamp,
+) -> Result<u64> {
+    let (app_id, id): (_, DeviceId) = (device.app_id, device.id);
+    device.drop_push_token();
+    device::save(db, device).await?;
+    if is_bound {
+        Ok(end(db, app_id, id, now).await?)
+    } else {
+        Ok(0)
+    }
+}

@@ -1,0 +1,32 @@
+//! Ends everything of a device at once.
+
+use entity::{DeviceId, device};
+
+use super::{commit, end::end, require};
+use crate::{
+    app::App,
+    apps::Caller,
+    audit::{Action, Event, record},
+    error::Result,
+};
+
+/// Ends what lives on the device, and forgets its push token; gives the number of sessions that this ended. The device stays
+/// known: its user may sign in on it again.
+///
+/// # Errors
+/// When there is no such device; those of the store.
+pub async fn revoke(app: &App, caller: &Caller, id: DeviceId) -> Result<u64> {
+    let attempt = async || {
+        let (now, app_id) = (app.clock.now(), caller.app.app.id);
+        let transaction = app.store.begin().await?;
+        let mut row = require(&transaction, app_id, id).await?;
+        row.drop_push_token();
+        device::save(&transaction, row).await?;
+        let ended = end(&transaction, app_id, id, now).await?;
+        let event = Event::of(Action::DeviceRevoke, app_id, id);
+        record(&transaction, &app.rng, now, &caller.actor, [event]).await?;
+        commit(app, transaction).await?;
+        Ok(ended)
+    };
+    app.store.retry(attempt).await
+}
