@@ -77,6 +77,10 @@ statuses! {
     BodyKeyed: [400, 401, 403, 413, 415, 500, 503]
     /// Needs a key within its body, names something, and may be in conflict with something.
     BodyKeyedChange: [400, 401, 403, 404, 409, 413, 415, 500, 503]
+    /// Needs an auth token, and a header.
+    Signed: [400, 401, 403, 500, 503]
+    /// Needs an auth token, a header, and a body.
+    SignedBody: [400, 401, 403, 413, 415, 500, 503]
 }
 
 /// An error of an operation that may fail with the statuses `S`.

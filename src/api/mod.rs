@@ -39,7 +39,7 @@ use crate::{
         cors::Cors,
         devices::Devices,
         edge::{Edge, RouteInfo, RouteTable},
-        foreign::{scaem::Scaem, smart_app_push::SmartAppPush},
+        foreign::{kecak::Kecak, scaem::Scaem, smart_app_push::SmartAppPush},
         root::Root,
         schema::Schemas,
         service::Service,
@@ -57,6 +57,7 @@ type Api = (
     SigningKeys,
     Root,
     SmartAppPush,
+    Kecak,
     Scaem,
     Service,
 );
@@ -74,6 +75,8 @@ pub enum Tag {
     Administration,
     /// SmartAppPush's API: mobile apps that tell their push tokens
     SmartAppPush,
+    /// Kecak Mobile's API: users who are signed in and tell the push token of their device
+    Kecak,
     /// SCAEM's API: applications that replace their own token
     Scaem,
     /// The service itself
@@ -159,6 +162,7 @@ fn service() -> OpenApiService<Api, ()> {
             SigningKeys,
             Root,
             SmartAppPush,
+            Kecak,
             Scaem,
             Service,
         ),

@@ -18,6 +18,7 @@ mod devices;
 mod engines;
 mod errors;
 mod jobs;
+mod kecak;
 mod logs;
 mod master_key;
 mod matrix;

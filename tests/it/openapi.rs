@@ -78,7 +78,7 @@ fn every_body_has_an_example_and_every_error_is_a_problem() {
             assert_eq!(answers.contains_key(status), has_body, "{name} {status}");
         }
     }
-    assert_eq!(count, 46);
+    assert_eq!(count, 48);
 }
 
 /// A client that is generated from the document takes a null where one may come.

@@ -1,0 +1,279 @@
+//! Kecak Mobile: a user who is signed in tells the FCM token of the device, and gets a token that tells of it. Members that
+//! are not documented are ignored.
+
+use std::sync::Arc;
+
+use entity::{PlainSecret, app};
+use poem::{
+    Request, RequestBody,
+    http::{Uri, header},
+    web::Data,
+};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions, Object, OpenApi,
+    param::Header,
+    payload::Json,
+    registry::{MetaSecurityScheme, Registry},
+    types::Example,
+};
+use serde_json::Value;
+
+use crate::{
+    api::{
+        Tag,
+        auth::{bare, state},
+        body::Body,
+        cors,
+        failure::{Failure, Signed, SignedBody},
+        types::JsonObject,
+    },
+    app::App,
+    devices,
+    error::{Error, Result},
+    sessions::{self, Bearer},
+};
+
+/// The operations of Kecak Mobile.
+#[derive(Debug)]
+pub struct Kecak;
+
+type Reply<T, S> = Result<Json<T>, Failure<S>>;
+
+/// An auth token, bare or as Bearer; of whatever app signed it. Not derived: a missing one is a 401 here.
+#[derive(Debug)]
+pub struct AuthToken(Bearer);
+
+/// The device and its FCM token.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct FcmTokenRequest {
+    #[oai(validator(min_length = 1, max_length = 4096))]
+    pub fcm_token: String,
+    /// What the client calls the device.
+    #[oai(validator(min_length = 1, max_length = 255))]
+    pub device_id: String,
+    /// Further members are ignored.
+    #[oai(flatten)]
+    pub rest: JsonObject,
+}
+
+/// The updated token.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct FcmTokenResponse {
+    pub token: String,
+}
+
+/// Whose token it is.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct CheckTokenResponse {
+    /// Always true: a token that is not good is a 401.
+    pub valid: bool,
+    #[oai(nullable)]
+    pub full_name: Option<String>,
+    #[oai(nullable)]
+    pub fcm_token: Option<String>,
+    #[oai(nullable)]
+    pub email: Option<String>,
+    pub username: String,
+}
+
+#[OpenApi(prefix_path = "/web/json/plugin", tag = "Tag::Kecak")]
+impl Kecak {
+    /// Refresh the FCM token of the device
+    ///
+    /// The updated token is an auth token of the same session, with the claims `fcm_token` and `device_id`, which renewals
+    /// carry on. It is good for as long as the one that was presented; the refresh token of the session is not touched.
+    #[oai(
+        path = "/com.kinnara.kecakplugins.mobileapi.RefreshTokenApi/service",
+        method = "put",
+        operation_id = "kecak_refresh_token"
+    )]
+    async fn refresh_token(
+        &self,
+        Data(app): Data<&Arc<App>>,
+        request: &Request,
+        AuthToken(bearer): AuthToken,
+        /// Your server's host, as a URL. Where the app has `allowed_origins`, one of them.
+        #[oai(name = "Referer")]
+        referer: Header<String>,
+        body: Body<FcmTokenRequest>,
+    ) -> Reply<FcmTokenResponse, SignedBody> {
+        check_referer(&bearer.app.app, &referer.0)?;
+        cors::show(request, &bearer.app.app);
+        let FcmTokenRequest {
+            fcm_token,
+            device_id,
+            ..
+        } = body.value;
+        let fcm_token = PlainSecret::from_text(&fcm_token);
+        let token = devices::report(app, &bearer, &device_id, &fcm_token).await?;
+        Ok(Json(FcmTokenResponse { token }))
+    }
+
+    /// Check a token
+    ///
+    /// What the claims `personal.full_name`, `fcm_token`, `personal.email` and `sub` say.
+    #[oai(
+        path = "/com.kinnara.kecakplugins.mobileapi.CheckTokenApi/service",
+        method = "get",
+        operation_id = "kecak_check_token"
+    )]
+    async fn check_token(
+        &self,
+        request: &Request,
+        AuthToken(bearer): AuthToken,
+        /// Your server's host, as a URL. Where the app has `allowed_origins`, one of them.
+        #[oai(name = "Referer")]
+        referer: Header<String>,
+    ) -> Reply<CheckTokenResponse, Signed> {
+        check_referer(&bearer.app.app, &referer.0)?;
+        cors::show(request, &bearer.app.app);
+        Ok(Json(CheckTokenResponse::of(&bearer)))
+    }
+}
+
+impl<'a> ApiExtractor<'a> for AuthToken {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        let scheme = MetaSecurityScheme {
+            ty: "apiKey",
+            description: Some("An auth token, bare or as Bearer."),
+            name: Some("Authorization"),
+            key_in: Some("header"),
+            scheme: None,
+            bearer_format: None,
+            flows: None,
+            openid_connect_url: None,
+        };
+        registry.create_security_scheme("auth_token", scheme);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec!["auth_token"]
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let app = state(request)?;
+        let token = request
+            .headers()
+            .get(header::AUTHORIZATION)
+            .and_then(|token| token.to_str().ok())
+            .ok_or(Error::InvalidToken)?;
+        Ok(Self(sessions::bearer(app, bare(token)).await?))
+    }
+}
+
+/// A page that is not the app's own does not use a token that it got hold of: where the app says which ones are its own.
+fn check_referer(app: &app::Model, referer: &str) -> Result<()> {
+    let Some(origin) = origin_of(referer) else {
+        return Err(Error::invalid("Referer", "must be a URL"));
+    };
+    let mut allowed = app.allowed_origins().peekable();
+    if allowed.peek().is_none() || allowed.any(|allowed| allowed == origin) {
+        Ok(())
+    } else {
+        Err(Error::OriginNotAllowed)
+    }
+}
+
+/// The origin of a URL, as browsers write it (RFC 6454 section 6.2).
+fn origin_of(url: &str) -> Option<String> {
+    let uri: Uri = url.parse().ok()?;
+    let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
+    let host = authority.host().to_ascii_lowercase();
+    let default = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    Some(match authority.port_u16() {
+        Some(port) if port != default => format!("{scheme}://{host}:{port}"),
+        _ => format!("{scheme}://{host}"),
+    })
+}
+
+impl CheckTokenResponse {
+    fn of(bearer: &Bearer) -> Self {
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+        let personal = |name| text(bearer.claims.get("personal").and_then(|all| all.get(name)));
+        Self {
+            valid: true,
+            full_name: personal("full_name"),
+            fcm_token: text(bearer.claims.get("fcm_token")),
+            email: personal("email"),
+            username: text(bearer.claims.get("sub")).unwrap_or_default(),
+        }
+    }
+}
+
+impl Example for FcmTokenRequest {
+    fn example() -> Self {
+        Self {
+            fcm_token: "sdsdugsudgjHIDSASDA".to_owned(),
+            device_id: "123131231dsafasfa".to_owned(),
+            rest: JsonObject::default(),
+        }
+    }
+}
+
+impl Example for FcmTokenResponse {
+    fn example() -> Self {
+        Self {
+            token: "your updated token".to_owned(),
+        }
+    }
+}
+
+impl Example for CheckTokenResponse {
+    fn example() -> Self {
+        Self {
+            valid: true,
+            full_name: Some("Test User".to_owned()),
+            fcm_token: Some("sdsdugsudgjHIDSASDA".to_owned()),
+            email: Some("test@test.com".to_owned()),
+            username: "test@test.com".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_origin_of_a_referer_is_written_as_browsers_do() {
+        for (referer, origin) in [
+            (
+                "https://kecak.kinnarastudio.com",
+                Some("https://kecak.kinnarastudio.com"),
+            ),
+            (
+                "https://Kecak.Example.com:443/a?b",
+                Some("https://kecak.example.com"),
+            ),
+            ("http://localhost:3000/", Some("http://localhost:3000")),
+            ("http://user@evil.example/", Some("http://evil.example")),
+            (
+                "https://a.example@evil.example/",
+                Some("https://evil.example"),
+            ),
+            ("http://[::1]:80/", Some("http://[::1]")),
+            ("kecak.kinnarastudio.com", None),
+            ("/path", None),
+            ("ftp://a.example/", None),
+            ("", None),
+            ("https://", None),
+        ] {
+            assert_eq!(origin_of(referer).as_deref(), origin, "{referer}");
+        }
+    }
+}
