@@ -14,6 +14,7 @@ mod bench;
 mod blackbox;
 mod cli;
 mod connections;
+mod device_races;
 mod devices;
 mod engines;
 mod errors;
