@@ -157,28 +157,32 @@ pub async fn known_for_update(
     client_id: Option<&str>,
     push_tokens: &[TokenMac],
 ) -> Result<Vec<Model>, DbErr> {
-    let mut ids = Vec::new();
-    // One index a query: an OR over two would be a scan on some engines.
-    if let Some(client_id) = client_id {
-        ids.extend(ids_of(db, app_id, Column::ClientId.eq(client_id)).await?);
-    }
-    if !push_tokens.is_empty() {
-        let has_one = Column::PushTokenMac.is_in(push_tokens.iter().cloned());
-        ids.extend(ids_of(db, app_id, has_one).await?);
-    }
-    ids.sort();
-    ids.dedup();
-    let mut rows = Vec::with_capacity(ids.len());
-    for id in ids {
-        rows.extend(find_for_update(db, id).await?);
-    }
-    // As they are now that nobody changes them.
-    rows.retain(|row| {
+    let fits = |row: &Model| {
         let has_token = |mac: &TokenMac| row.push_token_mac.as_ref() == Some(mac);
         (client_id.is_some() && row.client_id.as_deref() == client_id)
             || push_tokens.iter().any(has_token)
-    });
-    Ok(rows)
+    };
+    loop {
+        let mut ids = Vec::new();
+        // One index a query: an OR over two would be a scan on some engines.
+        if let Some(client_id) = client_id {
+            ids.extend(ids_of(db, app_id, Column::ClientId.eq(client_id)).await?);
+        }
+        if !push_tokens.is_empty() {
+            let has_one = Column::PushTokenMac.is_in(push_tokens.iter().cloned());
+            ids.extend(ids_of(db, app_id, has_one).await?);
+        }
+        ids.sort();
+        ids.dedup();
+        let mut rows = Vec::with_capacity(ids.len());
+        for id in &ids {
+            rows.extend(find_for_update(db, *id).await?.filter(fits));
+        }
+        // Else a name or a token went to another row before this one could be held.
+        if rows.len() == ids.len() {
+            return Ok(rows);
+        }
+    }
 }
 
 async fn ids_of(

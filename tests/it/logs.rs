@@ -41,13 +41,29 @@ async fn no_token_key_or_claim_is_in_any_log_line() {
         .with_header("x-request-id", &second.refresh_token())
         .get("/ping")
         .await;
-    anon.with_header("x-request-id", &app.secret_key)
+    anon.clone()
+        .with_header("x-request-id", &app.secret_key)
         .get("/ping")
+        .await;
+    let (push_token, next) = ("push-token-0123456789", "next-token-0123456789");
+    app.tell(push_token, Some("test@test.com")).await;
+    app.swap(push_token, next, None).await;
+    app.swap(push_token, "other-token-0123456789", None).await;
+    app.push_tokens("test-user").await;
+    anon.clone()
+        .with_header("referer", "https://test-user/")
+        .with_key(&first.auth_token())
+        .get("/web/json/plugin/com.kinnara.kecakplugins.mobileapi.CheckTokenApi/service")
         .await;
     // The cause of a failure is logged, and must not bring along what it was about.
     engine::poison(&server.app.store.writer, "BEFORE UPDATE", "session", "no").await;
     let third = app.sign().await;
     app.renew(&third.refresh_token())
+        .await
+        .assert_problem(500, "internal");
+    engine::cure(&server.app.store.writer, "session").await;
+    engine::poison(&server.app.store.writer, "BEFORE UPDATE", "device", "no").await;
+    app.swap(next, push_token, None)
         .await
         .assert_problem(500, "internal");
 
@@ -56,6 +72,8 @@ async fn no_token_key_or_claim_is_in_any_log_line() {
     assert!(log.contains("refresh token reused"), "the reuse is logged");
     for (what, secret) in [
         ("root key", ROOT_KEY.to_owned()),
+        ("push token", push_token.to_owned()),
+        ("next push token", next.to_owned()),
         ("secret key", app.secret_key.clone()),
         ("publishable key", app.publishable_key.clone()),
         ("auth token", first.auth_token()),

@@ -145,7 +145,14 @@ fn raising(cause: &str) -> String {
 /// The table can be changed again.
 pub async fn cure(db: &DatabaseConnection, table: &str) {
     let on = format!("DROP TRIGGER poison ON {table}");
-    run(db, &[["DROP TRIGGER poison", &on, "DROP TRIGGER poison"]]).await;
+    run(
+        db,
+        &[
+            ["DROP TRIGGER poison", &on, "DROP TRIGGER poison"],
+            ["", "DROP FUNCTION poison", ""],
+        ],
+    )
+    .await;
 }
 
 /// Removes the databases that the tests of a process made on a server.
