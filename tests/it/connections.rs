@@ -208,6 +208,7 @@ async fn a_connection_that_is_lost_at_the_commit_is_no_guess() {
         }
     }
     settles_many(&server, &proxy).await;
+    settles_devices(&server, &proxy).await;
 }
 
 /// The same with many renewals in the transaction that is lost.
@@ -228,6 +229,36 @@ async fn settles_many(server: &TestServer, proxy: &AtomicU8) {
         assert_eq!(app.renew(&answer.refresh_token()).await.status, 200);
     }
     assert_eq!(proxy.load(Ordering::SeqCst), PASS);
+}
+
+/// The same with devices: what can be done twice is, and counts once.
+async fn settles_devices(server: &TestServer, proxy: &AtomicU8) {
+    for cut in [BEFORE_COMMIT, AFTER_COMMIT] {
+        let app = server.app().await;
+        let arm = || proxy.store(cut, Ordering::SeqCst);
+        let was_cut = || proxy.load(Ordering::SeqCst) == PASS;
+        arm();
+        let id = app.tell("T1", Some("test@test.com")).await;
+        assert!(was_cut());
+        arm();
+        let swapped = app.swap("T1", "T2", None).await;
+        assert_eq!(swapped.body, json!({"success": true}));
+        assert!(was_cut());
+        assert_eq!(app.push_tokens("test@test.com").await, ["T2"]);
+        assert_eq!(app.devices().await.len(), 1);
+
+        let mut session = new_session();
+        session["device_id"] = id.clone().into();
+        let first = app.sign_with(session).await;
+        arm();
+        let path = app.path(&format!("devices/{id}"));
+        let disabled = app.backend().patch(&path, json!({"disabled": true})).await;
+        assert_eq!(disabled.status, 200, "{}", disabled.raw);
+        assert!(was_cut());
+        app.renew(&first.refresh_token())
+            .await
+            .assert_refused("refresh_token_revoked");
+    }
 }
 
 const PASS: u8 = 0;

@@ -359,6 +359,11 @@ async fn a_store_that_is_down_signs_nobody_out() {
         let token = json!({"token": first.auth_token()});
         let renew = json!({"refresh_token": first.refresh_token(), "ip": "::1", "useragent": "a"});
         let session = format!("PATCH /app/ID/sessions/{}", first.text("session_id"));
+        let event = app.event("T1", None);
+        let swap = json!({"tenant_id": app.id, "api_key": app.publishable_key, "old_token": "a", "new_token": "b"});
+        let signed_in = server.anon().with_key(&first.auth_token());
+        let signed_in = with(&signed_in, "referer", ORIGIN);
+        let kecak = "GET /web/json/plugin/com.kinnara.kecakplugins.mobileapi.CheckTokenApi/service";
         let (backend, root) = (app.backend(), server.root());
         for (client, line, body) in [
             (&backend, "POST /app/ID/sign", new_session()),
@@ -367,6 +372,11 @@ async fn a_store_that_is_down_signs_nobody_out() {
             (&app.front_end(), "POST /app/ID/logout", token),
             (&backend, "POST /app/ID/get-session", json!({"sub": "a"})),
             (&backend, &session, json!({"role": 1})),
+            (&server.anon(), "POST /events", event),
+            (&server.anon(), "POST /devices/refresh-token", swap),
+            (&signed_in, kecak, Value::Null),
+            (&backend, "GET /app/ID/devices", Value::Null),
+            (&backend, "GET /app/ID/push-targets?sub=a", Value::Null),
             (&root, "GET /root/list", Value::Null),
             (&root, "PATCH /root/ID", json!({})),
             (&root, "DELETE /root/ID", Value::Null),
