@@ -34,6 +34,7 @@ enum Device {
     FirstSeenAt,
     LastSeenAt,
     DisabledAt,
+    Changes,
 }
 
 #[derive(DeriveIden)]
@@ -66,6 +67,7 @@ impl MigrationTrait for Migration {
                     .col(count(Device::FirstSeenAt).not_null())
                     .col(count(Device::LastSeenAt).not_null())
                     .col(count(Device::DisabledAt))
+                    .col(count(Device::Changes).not_null().default(0))
                     .foreign_key(
                         ForeignKey::create()
                             .name("fk_device_app_id")
