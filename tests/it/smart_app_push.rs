@@ -140,6 +140,10 @@ async fn every_documented_error() {
         let conflict = app.swap("T1", "T2", sub).await;
         conflict.assert_problem(409, "conflict");
     }
+    // Of nobody that is known, without a word of who it is.
+    app.tell("T0", None).await;
+    let conflict = app.swap("T0", "T2", None).await;
+    conflict.assert_problem(409, "conflict");
     // Nothing of all that changed anything.
     assert_eq!(app.push_tokens("a").await, ["T1"]);
     assert_eq!(app.push_tokens("b").await, ["T2"]);
