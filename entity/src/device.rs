@@ -155,44 +155,56 @@ pub async fn find_for_update(
     find(db, id).await
 }
 
-/// The devices of the app that the client calls so, or that have one of these push tokens: in the order of their ids, so
-/// that two that ask for the same ones do not wait for each other in a circle. Nobody else changes them until the transaction
-/// ends.
+/// What a device may be known by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Marks<'a> {
+    pub id: Option<DeviceId>,
+    pub client_id: Option<&'a str>,
+    pub push_tokens: &'a [TokenMac],
+}
+
+impl Marks<'_> {
+    fn fit(&self, row: &Model) -> bool {
+        let has_token = |mac: &TokenMac| row.push_token_mac.as_ref() == Some(mac);
+        self.id == Some(row.id)
+            || (self.client_id.is_some() && row.client_id.as_deref() == self.client_id)
+            || self.push_tokens.iter().any(has_token)
+    }
+}
+
+/// The devices of the app that have any of these marks, held until the transaction ends: in the order of their ids, so that
+/// two that ask for the same ones do not wait for each other in a circle. `None` when a mark went from one to another before it
+/// could be held: to hold more would be out of order, so the transaction is to be given up.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn known_for_update(
     db: &impl ConnectionTrait,
     app_id: AppId,
-    client_id: Option<&str>,
-    push_tokens: &[TokenMac],
-) -> Result<Vec<Model>, DbErr> {
-    let fits = |row: &Model| {
-        let has_token = |mac: &TokenMac| row.push_token_mac.as_ref() == Some(mac);
-        (client_id.is_some() && row.client_id.as_deref() == client_id)
-            || push_tokens.iter().any(has_token)
-    };
-    loop {
-        let mut ids = Vec::new();
-        // One index a query: an OR over two would be a scan on some engines.
-        if let Some(client_id) = client_id {
-            ids.extend(ids_of(db, app_id, Column::ClientId.eq(client_id)).await?);
-        }
-        if !push_tokens.is_empty() {
-            let has_one = Column::PushTokenMac.is_in(push_tokens.iter().cloned());
-            ids.extend(ids_of(db, app_id, has_one).await?);
-        }
-        ids.sort();
-        ids.dedup();
-        let mut rows = Vec::with_capacity(ids.len());
-        for id in &ids {
-            rows.extend(find_for_update(db, *id).await?.filter(fits));
-        }
-        // Else a name or a token went to another row before this one could be held.
-        if rows.len() == ids.len() {
-            return Ok(rows);
+    marks: Marks<'_>,
+) -> Result<Option<Vec<Model>>, DbErr> {
+    // One index a query: an OR over several would be a scan on some engines.
+    let mut ids = Vec::new();
+    if let Some(id) = marks.id {
+        ids.extend(ids_of(db, app_id, Column::Id.eq(id)).await?);
+    }
+    if let Some(client_id) = marks.client_id {
+        ids.extend(ids_of(db, app_id, Column::ClientId.eq(client_id)).await?);
+    }
+    if !marks.push_tokens.is_empty() {
+        let has_one = Column::PushTokenMac.is_in(marks.push_tokens.iter().cloned());
+        ids.extend(ids_of(db, app_id, has_one).await?);
+    }
+    ids.sort();
+    ids.dedup();
+    let mut rows = Vec::with_capacity(ids.len());
+    for id in ids {
+        match find_for_update(db, id).await? {
+            Some(row) if marks.fit(&row) => rows.push(row),
+            _ => return Ok(None),
         }
     }
+    Ok(Some(rows))
 }
 
 async fn ids_of(

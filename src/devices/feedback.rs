@@ -1,9 +1,12 @@
 //! Whoever sends messages tells which push tokens are dead.
 
-use entity::{DeviceId, PlainSecret, Timestamp, device};
+use entity::{
+    DeviceId, PlainSecret, Timestamp,
+    device::{self, Marks},
+};
 use sea_orm::DatabaseTransaction;
 
-use super::{commit, end::end};
+use super::{commit, end::end, known};
 use crate::{
     app::App,
     apps::Caller,
@@ -37,7 +40,11 @@ async fn attempt(app: &App, caller: &Caller, tokens: &[PlainSecret]) -> Result<F
         .iter()
         .flat_map(|token| sealing.push_macs(policy.id, token.reveal()))
         .collect();
-    let devices = device::known_for_update(&transaction, policy.id, None, &macs).await?;
+    let marks = Marks {
+        push_tokens: &macs,
+        ..Marks::default()
+    };
+    let devices = known(&transaction, policy.id, marks).await?;
     let mut feedback = Feedback::default();
     let mut events = Vec::new();
     for device in devices {

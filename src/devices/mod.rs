@@ -31,7 +31,11 @@ pub use swap::{Swap, swap};
 pub use targets::{PushTarget, push_targets};
 pub use update::{Changes, update};
 
-use entity::{AppId, DeviceId, Timestamp, device, time::Span};
+use entity::{
+    AppId, DeviceId, Timestamp,
+    device::{self, Marks},
+    time::Span,
+};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, SqlErr};
 
 use crate::{
@@ -58,6 +62,19 @@ async fn require(db: &impl ConnectionTrait, app_id: AppId, id: DeviceId) -> Resu
     found
         .filter(|row| row.app_id == app_id)
         .ok_or(Error::NotFound("device"))
+}
+
+/// The devices of the app that have any of these marks; nobody else changes them until the transaction ends.
+async fn known(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    marks: Marks<'_>,
+) -> Result<Vec<device::Model>> {
+    let known = device::known_for_update(db, app_id, marks).await?;
+    known.ok_or_else(|| {
+        let message = "the device is being changed";
+        Error::Unavailable(DbErr::Custom(message.to_owned()))
+    })
 }
 
 /// Commits what may be done twice, and is when it is not known whether it was done.

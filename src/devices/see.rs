@@ -1,9 +1,12 @@
 //! A device shows itself: it is found by what identifies it, or registered.
 
-use entity::{AppId, DeviceId, PlainSecret, Timestamp, device};
+use entity::{
+    AppId, DeviceId, PlainSecret, Timestamp,
+    device::{self, Marks},
+};
 use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 
-use super::{Details, merge::merge, push_token::Presented, raced, seen};
+use super::{Details, known, merge::merge, push_token::Presented, raced, seen};
 use crate::{app::App, error::Result, master};
 
 /// What a device, or who speaks for it, says of it.
@@ -56,22 +59,26 @@ pub async fn see(
         .map(|token| token.macs.as_slice())
         .unwrap_or_default();
     let client_id = sighting.client_id.as_deref();
-    let known = device::known_for_update(db, app_id, client_id, macs).await?;
-    let mut named = None;
-    let mut holding = None;
-    for row in known {
+    let marks = Marks {
+        id: sighting.id,
+        client_id,
+        push_tokens: macs,
+    };
+    let holds = |row: &device::Model| presented.as_ref().is_some_and(|token| token.is_of(row));
+    let (mut named, mut holding, mut hinted) = (None, None, None);
+    for row in known(db, app_id, marks).await? {
         if client_id.is_some() && row.client_id.as_deref() == client_id {
             named = Some(row);
-        } else {
+        } else if sighting.id == Some(row.id) && row.client_id.is_none() {
+            hinted = Some(row);
+        } else if holds(&row) {
             holding = Some(row);
         }
     }
-
-    if let (None, Some(id)) = (&named, sighting.id) {
-        named = device::find_for_update(db, id)
-            .await?
-            .filter(|row| row.app_id == app_id && row.client_id.is_none());
-        holding = holding.filter(|row| row.id != id || named.is_none());
+    if named.is_none() {
+        named = hinted;
+    } else {
+        holding = holding.or(hinted.filter(holds));
     }
 
     if client_id.is_none() && holding.is_none() && !macs.is_empty() {

@@ -2,12 +2,12 @@
 
 use entity::{
     AppId, PlainSecret, Timestamp,
-    device::{self, Platform},
+    device::{self, Marks, Platform},
     time::Span,
 };
 use sea_orm::DatabaseTransaction;
 
-use super::{commit, merge::merge, push_token::Presented, raced, seen};
+use super::{commit, known, merge::merge, push_token::Presented, raced, seen};
 use crate::{
     app::App,
     error::{Error, Result},
@@ -41,7 +41,11 @@ async fn attempt(app: &App, app_id: AppId, swap: &Swap) -> Result<()> {
     let old = Presented::new(app, &transaction, app_id, &swap.old).await?;
     let new = Presented::new(app, &transaction, app_id, &swap.new).await?;
     let macs = [old.macs.as_slice(), &new.macs].concat();
-    let known = device::known_for_update(&transaction, app_id, None, &macs).await?;
+    let marks = Marks {
+        push_tokens: &macs,
+        ..Marks::default()
+    };
+    let known = known(&transaction, app_id, marks).await?;
     let holds = |token: &Presented| known.iter().find(|row| token.is_of(row)).cloned();
     let mut row = match (holds(&old), holds(&new)) {
         (Some(row), None) => row,

@@ -318,6 +318,21 @@ async fn the_device_of_the_session_gets_its_name() {
     assert_eq!(devices[0]["device_id"], id);
     assert_eq!(devices[0]["client_device_id"], "123131231dsafasfa");
 
+    // Where the session is on a device that has the token and no name, and another one has the name, both are one.
+    let nameless = app.tell("T", Some("test@test.com")).await;
+    let mut session = new_session();
+    session["device_id"] = nameless.into();
+    let token = app.sign_with(session).await.auth_token();
+    let body = DOCUMENTED.replace("sdsdugsudgjHIDSASDA", "T");
+    assert_eq!(put(&phone(&app, &token), &body).await.status, 200);
+    let devices = app.devices().await;
+    assert_eq!(devices.len(), 1);
+    assert_eq!(devices[0]["device_id"], id);
+    assert_eq!(app.push_tokens("test@test.com").await, ["T"]);
+    for session in app.sessions().await {
+        assert_eq!(session["device_id"], id);
+    }
+
     let disable = json!({"disabled": true});
     let path = app.path(&format!("devices/{id}"));
     assert_eq!(app.backend().patch(&path, disable).await.status, 200);
