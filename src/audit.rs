@@ -46,6 +46,7 @@ pub enum Action {
     DeviceRevoke,
     DeviceDelete,
     DeviceUnregister,
+    RegistrationCreate,
     MasterKeyReplace,
     StoreRestore,
 }
@@ -124,6 +125,7 @@ impl Action {
             Self::DeviceRevoke => "device.revoke",
             Self::DeviceDelete => "device.delete",
             Self::DeviceUnregister => "device.unregister",
+            Self::RegistrationCreate => "registration.create",
             Self::MasterKeyReplace => "master_key.replace",
             Self::StoreRestore => "store.restore",
         }

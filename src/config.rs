@@ -33,6 +33,8 @@ pub struct Config {
     pub leeway: u32,
     pub jwks_max_age: u32,
     audit_retention_days: u32,
+    #[serde(deserialize_with = "read_positive")]
+    pub registration_refreshes_per_hour: u32,
 }
 
 /// How the connection to the database is protected.
@@ -249,6 +251,13 @@ fn read_connections<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error>
     }
 }
 
+fn read_positive<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    match u32::deserialize(from)? {
+        0 => Err(serde::de::Error::custom("must be 1 or more")),
+        count => Ok(count),
+    }
+}
+
 fn read_networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
     let network = |text: String| {
         text.parse::<IpNet>()
@@ -323,6 +332,11 @@ mod tests {
                 "trusted_proxies = ['me']",
                 "",
                 "\"me\" is not an IP address or network",
+            ),
+            (
+                "registration_refreshes_per_hour = 0",
+                "",
+                "in renewd.toml: must be 1 or more",
             ),
         ] {
             let error = load(file, overrides).unwrap_err();

@@ -17,6 +17,12 @@ pub enum Error {
     /// A refresh token that does not renew.
     #[error("the refresh token is refused: {0}")]
     RefreshToken(#[from] Refusal),
+    /// A registration token that is good for nothing, or for nothing now.
+    #[error("the registration token is refused: {0}")]
+    RegistrationToken(#[from] RegistrationRefusal),
+    /// The registration token is good, but its app was deleted.
+    #[error("the app is no more")]
+    AppDisabled,
     /// There is no such thing, or not in this app.
     #[error("no such {0}")]
     NotFound(&'static str),
@@ -79,6 +85,22 @@ pub enum Refusal {
     /// Not a refresh token of this app.
     #[error("invalid")]
     Invalid,
+}
+
+/// Why a registration token is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegistrationRefusal {
+    /// Not one of ours, or another one took its place.
+    #[error("invalid")]
+    Invalid,
+    #[error("expired")]
+    Expired,
+    /// Its lineage was ended.
+    #[error("revoked")]
+    Revoked,
+    /// Its device has used it too often in this hour: good again after this time.
+    #[error("used too often")]
+    TooOften { retry_after: Span },
 }
 
 impl Error {

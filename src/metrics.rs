@@ -13,7 +13,8 @@ use prometheus_client::{
 };
 
 use crate::{
-    error::{Error, Refusal, Result},
+    devices::registration::Refreshed,
+    error::{Error, Refusal, RegistrationRefusal, Result},
     sessions::Grant,
 };
 
@@ -23,6 +24,7 @@ pub struct Metrics {
     requests: Family<Request, Counter>,
     durations: Family<Route, Histogram>,
     renewals: Family<RenewalResult, Counter>,
+    registrations: Family<RenewalResult, Counter>,
     verified: Counter,
     refusals: Counter,
     jobs: Family<JobResult, Counter>,
@@ -56,6 +58,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let requests = Family::default();
         let renewals = Family::default();
+        let registrations = Family::default();
         let verified = Counter::default();
         let refusals = Counter::default();
         let jobs = Family::default();
@@ -72,6 +75,11 @@ impl Default for Metrics {
         );
         registry.register("renewals", "Renewals by their result", renewals.clone());
         registry.register(
+            "registration_refreshes",
+            "Refreshes of registration tokens by their result",
+            registrations.clone(),
+        );
+        registry.register(
             "refresh_tokens_verified",
             "Refresh tokens whose signature was verified: those that are not, byte for byte, the ones handed out last",
             verified.clone(),
@@ -86,6 +94,7 @@ impl Default for Metrics {
             requests,
             durations,
             renewals,
+            registrations,
             verified,
             refusals,
             jobs,
@@ -126,6 +135,24 @@ impl Metrics {
             Err(_) => "error",
         };
         self.renewals.get_or_create(&RenewalResult { result }).inc();
+    }
+
+    /// Counts a refresh of a registration token.
+    pub fn refreshed(&self, result: &Result<Refreshed>) {
+        let result = match result {
+            Ok(refreshed) if refreshed.is_repeated => "replaced",
+            Ok(_) => "refreshed",
+            Err(Error::RegistrationToken(refusal)) => match refusal {
+                RegistrationRefusal::Invalid => "invalid",
+                RegistrationRefusal::Expired => "expired",
+                RegistrationRefusal::Revoked => "revoked",
+                RegistrationRefusal::TooOften { .. } => "too_often",
+            },
+            Err(Error::DeviceDisabled | Error::AppDisabled) => "disabled",
+            Err(_) => "error",
+        };
+        let counted = self.registrations.get_or_create(&RenewalResult { result });
+        counted.inc();
     }
 
     /// Counts a refresh token whose signature is verified.

@@ -137,6 +137,22 @@ pub async fn find_in(
         .await
 }
 
+/// The device of the app that the client calls so.
+///
+/// # Errors
+/// Those of the store.
+pub async fn find_by_client(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    client_id: &str,
+) -> Result<Option<Model>, DbErr> {
+    Entity::find()
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::ClientId.eq(client_id))
+        .one(db)
+        .await
+}
+
 /// The device, of any app: whoever calls compares the app. Nobody else changes it until the transaction ends.
 ///
 /// # Errors
@@ -262,6 +278,30 @@ pub async fn find_by_push_parent(
 pub async fn save(db: &impl ConnectionTrait, row: Model) -> Result<(), DbErr> {
     row.into_active_model().reset_all().update(db).await?;
     Ok(())
+}
+
+/// Notes that the device was seen, if it is one of the app and not disabled; nobody else changes it until the transaction
+/// ends. `false` otherwise.
+///
+/// # Errors
+/// Those of the store.
+pub async fn hold_live(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    id: DeviceId,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    // By a write, as `find_for_update` does.
+    let update = Entity::update_many()
+        .set(ActiveModel {
+            last_seen_at: Set(now),
+            ..Default::default()
+        })
+        .col_expr(Column::Changes, Column::Changes.into_expr().add(1))
+        .filter(Column::Id.eq(id))
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::DisabledAt.is_null());
+    Ok(update.exec(db).await?.rows_affected == 1)
 }
 
 /// Notes that the device was seen.

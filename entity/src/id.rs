@@ -39,6 +39,11 @@ macro_rules! ids {
                 Self(self.0.increment().unwrap_or(self.0))
             }
 
+            /// Its 128 bits, for those who write them otherwise.
+            pub fn as_u128(self) -> u128 {
+                self.0.0
+            }
+
             /// When it was minted.
             pub fn minted_at(self) -> Timestamp {
                 Timestamp::from_unsigned_millis(self.0.timestamp_ms())
@@ -96,6 +101,8 @@ ids! {
     DeviceId
     /// Names a running process.
     NodeId
+    /// Names the lineage of a device's registration tokens.
+    RegistrationTokenId
     /// Names a request in the log, when its sender gave it no name.
     RequestId
     /// Names a session: its lineage of tokens keeps it over all renewals.

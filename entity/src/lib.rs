@@ -7,6 +7,7 @@ pub mod audit_event;
 pub mod device;
 pub mod id;
 pub mod lease;
+pub mod registration_token;
 pub mod secret;
 pub mod session;
 pub mod setting;
@@ -15,8 +16,8 @@ pub mod time;
 
 pub use self::{
     id::{
-        AppId, AppKeyId, AuditEventId, DeviceId, InvalidId, NodeId, RequestId, SessionId,
-        SigningKeyId, TokenId,
+        AppId, AppKeyId, AuditEventId, DeviceId, InvalidId, NodeId, RegistrationTokenId, RequestId,
+        SessionId, SigningKeyId, TokenId,
     },
     secret::{PlainSecret, SecretHash, SecretKind},
     time::Timestamp,

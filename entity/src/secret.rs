@@ -1,21 +1,22 @@
-//! Bearer secrets: app-keys and root keys. The plain form is shown once; the store sees its hash.
+//! Bearer secrets: app-keys, root keys and registration tokens. The plain form is shown once; the store sees its hash.
 //!
-//! `rnw_sk_` + ULID of the key (26) + 256 random bits in base62 (43) + CRC-32 in base62 (6): a scanner
+//! `rnw_sk_` + ULID of the key or lineage (26) + 256 random bits in base62 (43) + CRC-32 in base62 (6): a scanner
 //! can tell a leaked one from noise, and a look-up needs no scan.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use aws_lc_rs::{constant_time, digest};
 use rand::{CryptoRng, RngExt, distr::Alphanumeric};
 use sea_orm::DeriveValueType;
 use zeroize::Zeroizing;
 
-use crate::AppKeyId;
+use crate::{AppKeyId, RegistrationTokenId};
 
 const ID_LENGTH: usize = 26;
 /// 62 to the power of 43 is just above 2 to the power of 256.
 const RANDOM_LENGTH: usize = 43;
 const CHECKSUM_LENGTH: usize = 6;
+const REGISTRATION: &str = "rnw_rt_";
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// What a key may do, by its kind.
@@ -35,8 +36,17 @@ pub struct PlainSecret(Zeroizing<String>);
 
 /// SHA-256 of a secret: all that the store sees. The secrets have 256 random bits, so that a slow hash
 /// would add nothing.
-#[derive(Clone, PartialEq, Eq, DeriveValueType)]
+#[derive(Clone, DeriveValueType)]
 pub struct SecretHash(Vec<u8>);
+
+// In constant time: what is compared with it comes from outside.
+impl PartialEq for SecretHash {
+    fn eq(&self, other: &Self) -> bool {
+        constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+impl Eq for SecretHash {}
 
 impl SecretKind {
     /// Every kind.
@@ -54,7 +64,19 @@ impl SecretKind {
 impl PlainSecret {
     /// Draws the secret of the key `id`.
     pub fn generate(kind: SecretKind, id: AppKeyId, rng: &mut (impl CryptoRng + ?Sized)) -> Self {
-        let mut text = Zeroizing::new(format!("{}{id}", kind.prefix()));
+        Self::draw(kind.prefix(), &id, rng)
+    }
+
+    /// Draws a registration token of the lineage `id`.
+    pub fn generate_registration(
+        id: RegistrationTokenId,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Self {
+        Self::draw(REGISTRATION, &id, rng)
+    }
+
+    fn draw(prefix: &str, id: &dyn fmt::Display, rng: &mut (impl CryptoRng + ?Sized)) -> Self {
+        let mut text = Zeroizing::new(format!("{prefix}{id}"));
         text.extend((0..RANDOM_LENGTH).map(|_| char::from(rng.sample(Alphanumeric))));
         let checksum = checksum(text.as_bytes());
         text.push_str(&checksum);
@@ -68,17 +90,25 @@ impl PlainSecret {
 
     /// Its kind and the id of its key, if it has our form and its checksum is right.
     pub fn parse(&self) -> Option<(SecretKind, AppKeyId)> {
-        let text = self.0.as_str();
-        let kind = SecretKind::ALL
+        SecretKind::ALL
             .into_iter()
-            .find(|kind| text.starts_with(kind.prefix()))?;
-        let rest = &text[kind.prefix().len()..];
+            .find_map(|kind| Some((kind, self.id(kind.prefix())?)))
+    }
+
+    /// The id of its lineage, if it has the form of a registration token and its checksum is right.
+    pub fn parse_registration(&self) -> Option<RegistrationTokenId> {
+        self.id(REGISTRATION)
+    }
+
+    fn id<T: FromStr>(&self, prefix: &str) -> Option<T> {
+        let text = self.0.as_str();
+        let rest = text.strip_prefix(prefix)?;
         if !text.is_ascii() || rest.len() != ID_LENGTH + RANDOM_LENGTH + CHECKSUM_LENGTH {
             return None;
         }
         let (body, tail) = text.split_at(text.len() - CHECKSUM_LENGTH);
         let id = rest[..ID_LENGTH].parse().ok()?;
-        (checksum(body.as_bytes()) == tail).then_some((kind, id))
+        (checksum(body.as_bytes()) == tail).then_some(id)
     }
 
     /// What the store keeps of it.
@@ -99,7 +129,7 @@ impl PlainSecret {
 impl SecretHash {
     /// Whether `secret` is the one that was hashed, in constant time.
     pub fn matches(&self, secret: &PlainSecret) -> bool {
-        constant_time::verify_slices_are_equal(&self.0, &secret.hash().0).is_ok()
+        *self == secret.hash()
     }
 }
 
@@ -163,8 +193,33 @@ mod tests {
         }
 
         #[test]
-        fn garbage_is_no_secret(text in "(rnw_(sk|pk|root)_)?\\PC{0,90}") {
-            prop_assert_eq!(PlainSecret::from_text(&text).parse(), None);
+        fn a_registration_token_is_no_key(
+            seed in any::<u64>(),
+            at in any::<prop::sample::Index>(),
+            with in proptest::char::range('!', '~'),
+        ) {
+            let mut rng = ChaCha12Rng::seed_from_u64(seed);
+            let id = RegistrationTokenId::mint(Timestamp::from_seconds(1_740_427_049), &mut rng);
+            let token = PlainSecret::generate_registration(id, &mut rng);
+            prop_assert_eq!(token.parse_registration(), Some(id));
+            prop_assert_eq!(token.parse(), None);
+            let (_, key) = generate(SecretKind::Secret, seed);
+            prop_assert_eq!(key.parse_registration(), None);
+
+            let mut changed: Vec<char> = token.reveal().chars().collect();
+            let at = at.index(changed.len());
+            prop_assume!(changed[at] != with);
+            changed[at] = with;
+            let changed = PlainSecret::from_text(&changed.iter().collect::<String>());
+            prop_assert_eq!(changed.parse_registration(), None);
+            prop_assert!(changed.hash() != token.hash());
+        }
+
+        #[test]
+        fn garbage_is_no_secret(text in "(rnw_(sk|pk|root|rt)_)?\\PC{0,90}") {
+            let secret = PlainSecret::from_text(&text);
+            prop_assert_eq!(secret.parse(), None);
+            prop_assert_eq!(secret.parse_registration(), None);
         }
     }
 

@@ -9,6 +9,7 @@ mod m20261120_000002_administration;
 mod m20261120_000003_recognition;
 mod m20261120_000004_purge;
 mod m20261120_000005_devices;
+mod m20261120_000006_registration;
 
 /// Brings a store to the tables of this release.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000003_recognition::Migration),
             Box::new(m20261120_000004_purge::Migration),
             Box::new(m20261120_000005_devices::Migration),
+            Box::new(m20261120_000006_registration::Migration),
         ]
     }
 }

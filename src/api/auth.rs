@@ -36,6 +36,19 @@ pub struct RootKey(pub Actor);
 )]
 pub struct SecretKey(pub Caller);
 
+/// A secret app-key of the app in the path, bare or as Bearer.
+///
+/// For paths that begin with `/workspaces`, where an app that is not there is told from a wrong key.
+#[derive(SecurityScheme)]
+#[oai(
+    rename = "secret_key",
+    ty = "api_key",
+    key_name = "Authorization",
+    key_in = "header",
+    checker = "check_workspace"
+)]
+pub struct WorkspaceKey(pub Caller);
+
 /// Any app-key of the app in the path, bare or as Bearer; a publishable one may be shown to browsers.
 #[derive(SecurityScheme)]
 #[oai(
@@ -59,6 +72,18 @@ async fn check_secret(request: &Request, key: ApiKey) -> poem::Result<Caller> {
     } else {
         Err(Error::InsufficientKey.into())
     }
+}
+
+async fn check_workspace(request: &Request, key: ApiKey) -> poem::Result<Caller> {
+    let id = app_id_in(request.uri().path());
+    let is_known = match id {
+        Some(id) => state(request)?.load(id).await?.is_some(),
+        None => false,
+    };
+    if !is_known {
+        return Err(Error::NotFound("workspace").into());
+    }
+    check_secret(request, key).await
 }
 
 async fn check_any(request: &Request, key: ApiKey) -> poem::Result<Caller> {
@@ -101,7 +126,9 @@ pub fn state(request: &Request) -> Result<&App, Error> {
         .ok_or_else(|| Error::internal("the app is missing"))
 }
 
-/// The app that a path under `/app` names.
+/// The app that a path under `/app` names, or under `/workspaces`, as Spotflow calls apps.
 pub fn app_id_in(path: &str) -> Option<AppId> {
-    path.strip_prefix("/app/")?.split('/').next()?.parse().ok()
+    let rest = path.strip_prefix("/app/");
+    let rest = rest.or_else(|| path.strip_prefix("/workspaces/"))?;
+    rest.split('/').next()?.parse().ok()
 }

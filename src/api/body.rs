@@ -50,43 +50,47 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for Body<T> {
         body: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        if !request.content_type().is_some_and(is_json) {
-            return Err(Refused::UnsupportedMediaType.into());
-        }
-        let announced = request
-            .headers()
-            .get(header::CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if announced.is_some_and(|bytes| bytes > MAX_BYTES) {
-            return Err(Refused::BodyTooLarge.into());
-        }
-        let bytes =
-            body.take()?
-                .into_bytes_limit(MAX_BYTES)
-                .await
-                .map_err(|error| match error {
-                    ReadBodyError::PayloadTooLarge => Refused::BodyTooLarge.into(),
-                    // The client broke off, or its transfer coding is broken.
-                    _ => poem::Error::from(Refused::MalformedJson(
-                        "the body is incomplete".to_owned(),
-                    )),
-                })?;
-        let value: Value = serde_json::from_slice(&bytes)
-            .map_err(|error| Refused::MalformedJson(error.to_string()))?;
+        read(request, body, is_json).await
+    }
+}
 
-        let violations = match request.data::<Arc<Schemas>>() {
-            Some(schemas) => schemas.violations(&T::schema_ref(), &value),
-            None => return Err(Error::internal("the schemas are missing").into()),
+/// The same of a documented system whose clients call it `text/json`, too.
+#[derive(Debug)]
+pub struct ForeignBody<T>(pub T);
+
+impl<'a, T: ParseFromJSON> ApiExtractor<'a> for ForeignBody<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let media = |content_type| MetaMediaType {
+            content_type,
+            schema: T::schema_ref(),
         };
-        if !violations.is_empty() {
-            return Err(Error::Invalid(violations).into());
-        }
-        let value = T::parse_from_json(Some(value))
-            .map_err(|error| Error::invalid("", error.into_message()))?;
-        Ok(Self {
-            value,
-            bytes: bytes.len(),
+        Some(MetaRequest {
+            description: None,
+            content: vec![
+                media("application/json-patch+json"),
+                media("application/json"),
+                media("text/json"),
+                media("application/*+json"),
+            ],
+            required: true,
         })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let is_media = |media: &str| essence(media) == "text/json" || is_json(media);
+        Ok(Self(read(request, body, is_media).await?.value))
     }
 }
 
@@ -128,9 +132,56 @@ impl<'a, T: ParseFromJSON + Default> ApiExtractor<'a> for MaybeBody<T> {
     }
 }
 
+async fn read<T: ParseFromJSON>(
+    request: &Request,
+    body: &mut RequestBody,
+    is_media: fn(&str) -> bool,
+) -> poem::Result<Body<T>> {
+    if !request.content_type().is_some_and(is_media) {
+        return Err(Refused::UnsupportedMediaType.into());
+    }
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|bytes| bytes > MAX_BYTES) {
+        return Err(Refused::BodyTooLarge.into());
+    }
+    let bytes = body
+        .take()?
+        .into_bytes_limit(MAX_BYTES)
+        .await
+        .map_err(|error| match error {
+            ReadBodyError::PayloadTooLarge => Refused::BodyTooLarge.into(),
+            // The client broke off, or its transfer coding is broken.
+            _ => poem::Error::from(Refused::MalformedJson("the body is incomplete".to_owned())),
+        })?;
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| Refused::MalformedJson(error.to_string()))?;
+
+    let violations = match request.data::<Arc<Schemas>>() {
+        Some(schemas) => schemas.violations(&T::schema_ref(), &value),
+        None => return Err(Error::internal("the schemas are missing").into()),
+    };
+    if !violations.is_empty() {
+        return Err(Error::Invalid(violations).into());
+    }
+    let value = T::parse_from_json(Some(value))
+        .map_err(|error| Error::invalid("", error.into_message()))?;
+    Ok(Body {
+        value,
+        bytes: bytes.len(),
+    })
+}
+
 fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    let essence = essence.to_ascii_lowercase();
+    let essence = essence(content_type);
     essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// The media type without its parameters.
+fn essence(content_type: &str) -> String {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.to_ascii_lowercase()
 }

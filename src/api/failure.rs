@@ -26,6 +26,9 @@ pub enum Refused {
     /// A key within the body, where the surface has a status of its own for it.
     #[error("no valid key in the body")]
     InvalidKey,
+    /// A device that is disabled, where its system calls that locked.
+    #[error("the device is disabled")]
+    DeviceLocked,
     /// The answer of a health check.
     #[error("the store does not answer")]
     StoreDown(#[source] sea_orm::DbErr),
@@ -81,6 +84,10 @@ statuses! {
     Signed: [400, 401, 403, 500, 503]
     /// Needs an auth token, a header, and a body.
     SignedBody: [400, 401, 403, 413, 415, 500, 503]
+    /// Takes a registration token, which it refreshes.
+    Refresh: [400, 403, 410, 412, 413, 415, 500, 503]
+    /// Needs a key, and registers a device.
+    Registration: [400, 403, 404, 409, 413, 415, 423, 500, 503]
 }
 
 /// An error of an operation that may fail with the statuses `S`.
@@ -143,11 +150,16 @@ const fn describe(status: u16) -> &'static str {
     match status {
         400 => "The input is invalid, or the refresh token does not renew",
         401 => "The key or token that this takes is missing or wrong",
-        403 => "The key is missing, wrong, or may not do this",
+        403 => {
+            "The key is missing, wrong, or may not do this; or the device, or its app, is disabled"
+        }
         404 => "There is no such thing",
         409 => "Something else is in the way",
+        410 => "The registration token is invalid, expired or revoked",
+        412 => "The device has used its registration token too often: try again after Retry-After",
         413 => "The body is larger than 64 KiB",
         415 => "The body is not JSON",
+        423 => "The device is disabled",
         503 => "The store cannot be reached: try again after Retry-After",
         _ => "Internal error",
     }

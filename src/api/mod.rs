@@ -39,7 +39,7 @@ use crate::{
         cors::Cors,
         devices::Devices,
         edge::{Edge, RouteInfo, RouteTable},
-        foreign::{kecak::Kecak, scaem::Scaem, smart_app_push::SmartAppPush},
+        foreign::{kecak::Kecak, scaem::Scaem, smart_app_push::SmartAppPush, spotflow::Spotflow},
         root::Root,
         schema::Schemas,
         service::Service,
@@ -57,6 +57,7 @@ type Api = (
     SigningKeys,
     Root,
     SmartAppPush,
+    Spotflow,
     Kecak,
     Scaem,
     Service,
@@ -79,6 +80,8 @@ pub enum Tag {
     Kecak,
     /// SCAEM's API: applications that replace their own token
     Scaem,
+    /// Spotflow's API: devices that refresh their registration token
+    Spotflow,
     /// The service itself
     Service,
 }
@@ -162,6 +165,7 @@ fn service() -> OpenApiService<Api, ()> {
             SigningKeys,
             Root,
             SmartAppPush,
+            Spotflow,
             Kecak,
             Scaem,
             Service,

@@ -14,11 +14,13 @@ use poem_openapi::{
 
 use crate::{
     api::failure::Refused,
-    error::{Error, Refusal, Violation},
+    error::{Error, Refusal, RegistrationRefusal, Violation},
 };
 
 /// The media type of problem documents.
 pub const PROBLEM_JSON: &str = "application/problem+json";
+/// The same holds of those of a refused registration token.
+const REGISTRATION_TOKEN: &str = "invalid-registration-token";
 /// The problems of a refused refresh token share a type, a title and a message.
 const REFRESH_TOKEN: &str = "invalid-refresh-token";
 
@@ -59,11 +61,16 @@ pub enum Code {
     RefreshTokenUsed,
     RefreshTokenRevoked,
     RefreshTokenInvalid,
+    RegistrationTokenInvalid,
+    RegistrationTokenExpired,
+    RegistrationTokenRevoked,
+    TooManyRefreshes,
     InvalidKey,
     InsufficientKey,
     OriginNotAllowed,
     InvalidToken,
     DeviceDisabled,
+    AppDisabled,
     NotFound,
     Conflict,
     MethodNotAllowed,
@@ -218,6 +225,7 @@ fn of_domain(error: &Error) -> Draft {
             ..invalid_request()
         },
         Error::RefreshToken(refusal) => of_refusal(*refusal),
+        Error::RegistrationToken(refusal) => of_registration(*refusal),
         Error::NotFound(_) => not_found(),
         Error::Elsewhere(detail) => not_found().detail(*detail),
         Error::InvalidKey => forbidden("invalid-key", "Invalid key", Code::InvalidKey)
@@ -243,6 +251,7 @@ fn of_domain(error: &Error) -> Draft {
         Error::DeviceDisabled => {
             forbidden("device-disabled", "Device disabled", Code::DeviceDisabled)
         }
+        Error::AppDisabled => forbidden("app-disabled", "App disabled", Code::AppDisabled),
         Error::Conflict(detail) => {
             Draft::new(StatusCode::CONFLICT, "conflict", "Conflict", Code::Conflict).detail(*detail)
         }
@@ -273,8 +282,36 @@ fn of_refusal(refusal: Refusal) -> Draft {
     }
 }
 
+fn of_registration(refusal: RegistrationRefusal) -> Draft {
+    let gone = |code| {
+        let title = "Invalid registration token";
+        Draft::new(StatusCode::GONE, REGISTRATION_TOKEN, title, code)
+    };
+    match refusal {
+        RegistrationRefusal::Invalid => gone(Code::RegistrationTokenInvalid)
+            .detail("It is no registration token, or it was refreshed and its grace is over, or another took its place."),
+        RegistrationRefusal::Expired => gone(Code::RegistrationTokenExpired),
+        RegistrationRefusal::Revoked => gone(Code::RegistrationTokenRevoked),
+        RegistrationRefusal::TooOften { retry_after } => Draft {
+            retry_after: Some(retry_after),
+            ..Draft::new(
+                StatusCode::PRECONDITION_FAILED,
+                "too-many-refreshes",
+                "Too many refreshes",
+                Code::TooManyRefreshes,
+            )
+        },
+    }
+}
+
 fn of_refused(refused: &Refused) -> Draft {
     match refused {
+        Refused::DeviceLocked => Draft::new(
+            StatusCode::LOCKED,
+            "device-disabled",
+            "Device disabled",
+            Code::DeviceDisabled,
+        ),
         Refused::MalformedJson(reason) => Draft::new(
             StatusCode::BAD_REQUEST,
             "malformed-json",

@@ -9,6 +9,7 @@ mod feedback;
 mod list;
 mod merge;
 mod push_token;
+pub mod registration;
 mod report;
 mod reseal;
 mod revoke;

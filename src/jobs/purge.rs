@@ -1,6 +1,8 @@
 //! Removes what ended long enough ago.
 
-use entity::{app, app_key, audit_event, device, session, signing_key, time::Span};
+use entity::{
+    app, app_key, audit_event, device, registration_token, session, signing_key, time::Span,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Lease, leased};
@@ -13,8 +15,8 @@ const KEEP_UNSEEN_DEVICES: Span = Span::seconds(270 * 86_400);
 /// Rows in one transaction: renewals wait for a batch no longer than for a few of their own.
 const BATCH: u64 = 500;
 
-/// Removes sessions, devices, keys and events whose time is over, and everything of deleted apps. Gives the number of
-/// rows; `None` when another process does it.
+/// Removes sessions, registrations, devices, keys and events whose time is over, and everything of deleted apps. Gives the
+/// number of rows; `None` when another process does it.
 ///
 /// # Errors
 /// Those of the store; what was removed until then stays removed.
@@ -31,6 +33,10 @@ async fn work(app: &App, lease: &Lease<'_>, shutdown: &CancellationToken) -> Res
     .await?;
     removed += batches(app, lease, shutdown, async |db| {
         audit_event::purge(db, forgotten, BATCH).await
+    })
+    .await?;
+    removed += batches(app, lease, shutdown, async |db| {
+        registration_token::purge(db, now, BATCH).await
     })
     .await?;
     let unseen = now.before(KEEP_UNSEEN_DEVICES);
@@ -52,6 +58,12 @@ async fn work(app: &App, lease: &Lease<'_>, shutdown: &CancellationToken) -> Res
         .await?;
         removed += batches(app, lease, shutdown, async |db| {
             device::purge_in(db, deleted.id, BATCH).await
+        })
+        .await?;
+        // Their rows stay for a while, so that a device is told that the app is no more. After the devices: no lineage
+        // begins without one.
+        batches(app, lease, shutdown, async |db| {
+            registration_token::revoke_in(db, deleted.id, now, BATCH).await
         })
         .await?;
         if shutdown.is_cancelled() {

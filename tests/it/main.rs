@@ -31,6 +31,7 @@ mod renewal;
 mod scaem;
 mod signing_keys;
 mod smart_app_push;
+mod spotflow;
 mod start;
 mod store;
 mod support;

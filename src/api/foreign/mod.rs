@@ -3,3 +3,4 @@
 pub mod kecak;
 pub mod scaem;
 pub mod smart_app_push;
+pub mod spotflow;

@@ -1,0 +1,205 @@
+//! `registration_token`: one row a device, the lineage of its registration tokens. No token is stored.
+
+use sea_orm::{
+    ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect, Select,
+    entity::prelude::*,
+};
+
+use crate::{AppId, DeviceId, RegistrationTokenId, SecretHash, Timestamp, time::Span};
+
+/// How long a row is kept after its end: a device that was away for a month is still told why it is refused.
+const KEEP: Span = Span::seconds(30 * 86_400);
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "registration_token")]
+pub struct Model {
+    /// In each token of the lineage: it is found without its app.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: RegistrationTokenId,
+    pub app_id: AppId,
+    /// A device has one lineage.
+    pub device_id: DeviceId,
+    pub current_hash: SecretHash,
+    /// The token that the current one replaced, while it may be presented again.
+    pub parent_hash: Option<SecretHash>,
+    pub parent_until: Option<Timestamp>,
+    /// Refreshes so far.
+    pub generation: i64,
+    /// The app's count of flushes when the lineage began.
+    pub flush_count: i64,
+    pub began_at: Timestamp,
+    /// When the current token was issued, and when it ends by itself.
+    pub issued_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    /// Seconds for which each token of the lineage lives; `None`: as the app's policy says.
+    pub lifetime: Option<i64>,
+    pub allow_on_behalf_of_registration: bool,
+    /// What the device has done in the hour that began then.
+    pub window_started_at: Timestamp,
+    pub window_count: i64,
+    pub revoked_at: Option<Timestamp>,
+    /// When the row may go; `None` while it has no end.
+    pub purge_at: Option<Timestamp>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// The lineage of this id, of any app: whoever calls compares its hashes.
+///
+/// # Errors
+/// Those of the store.
+pub async fn find(
+    db: &impl ConnectionTrait,
+    id: RegistrationTokenId,
+) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id(id).one(db).await
+}
+
+/// The lineage of the device.
+///
+/// # Errors
+/// Those of the store.
+pub async fn find_of_device(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    device_id: DeviceId,
+) -> Result<Option<Model>, DbErr> {
+    Entity::find()
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::DeviceId.eq(device_id))
+        .one(db)
+        .await
+}
+
+/// Writes `next` in place of `read`, if that is what is stored, and live. `false` otherwise.
+///
+/// # Errors
+/// Those of the store.
+pub async fn advance(db: &impl ConnectionTrait, read: &Model, next: &Model) -> Result<bool, DbErr> {
+    let update = Entity::update_many()
+        .set(ActiveModel {
+            current_hash: Set(next.current_hash.clone()),
+            parent_hash: Set(next.parent_hash.clone()),
+            parent_until: Set(next.parent_until),
+            generation: Set(next.generation),
+            issued_at: Set(next.issued_at),
+            expires_at: Set(next.expires_at),
+            window_started_at: Set(next.window_started_at),
+            window_count: Set(next.window_count),
+            purge_at: Set(next.purge_at),
+            ..Default::default()
+        })
+        .filter(Column::Id.eq(read.id))
+        .filter(Column::Generation.eq(read.generation))
+        .filter(Column::CurrentHash.eq(read.current_hash.clone()))
+        .filter(Column::WindowStartedAt.eq(read.window_started_at))
+        .filter(Column::WindowCount.eq(read.window_count))
+        .filter(Column::RevokedAt.is_null());
+    Ok(update.exec(db).await?.rows_affected == 1)
+}
+
+/// Removes the lineage that was read, if no token of it was refreshed since: another one takes its place. `false` otherwise.
+///
+/// # Errors
+/// Those of the store.
+pub async fn remove(db: &impl ConnectionTrait, read: &Model) -> Result<bool, DbErr> {
+    let delete = Entity::delete_many()
+        .filter(Column::Id.eq(read.id))
+        .filter(Column::Generation.eq(read.generation))
+        .filter(Column::WindowCount.eq(read.window_count));
+    Ok(delete.exec(db).await?.rows_affected == 1)
+}
+
+/// Ends the lineage of each of these devices; gives the number of those that this ended.
+///
+/// # Errors
+/// Those of the store.
+pub async fn revoke_of_devices(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    device_ids: impl IntoIterator<Item = DeviceId>,
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    let ended = end(now)
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::DeviceId.is_in(device_ids));
+    Ok(ended.exec(db).await?.rows_affected)
+}
+
+/// Ends the lineage of the device; gives the number of lineages that this ended.
+///
+/// # Errors
+/// Those of the store.
+pub async fn revoke_of_device(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    device_id: DeviceId,
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    revoke_of_devices(db, app_id, [device_id], now).await
+}
+
+/// Ends at most `limit` lineages of the app; gives the number.
+///
+/// # Errors
+/// Those of the store.
+pub async fn revoke_in(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    now: Timestamp,
+    limit: u64,
+) -> Result<u64, DbErr> {
+    let live = Entity::find()
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::RevokedAt.is_null());
+    let ids = ids(db, live, limit).await?;
+    let ended = end(now).filter(Column::Id.is_in(ids)).exec(db).await?;
+    Ok(ended.rows_affected)
+}
+
+fn end(now: Timestamp) -> sea_orm::UpdateMany<Entity> {
+    Entity::update_many()
+        .set(ActiveModel {
+            revoked_at: Set(Some(now)),
+            purge_at: Set(Some(purge_at(now))),
+            ..Default::default()
+        })
+        .filter(Column::RevokedAt.is_null())
+}
+
+/// When the row of a lineage may go that ends then.
+pub fn purge_at(end: Timestamp) -> Timestamp {
+    end + KEEP
+}
+
+/// Removes at most `limit` lineages whose time is over; gives the number.
+///
+/// # Errors
+/// Those of the store.
+pub async fn purge(db: &impl ConnectionTrait, now: Timestamp, limit: u64) -> Result<u64, DbErr> {
+    let over = Entity::find().filter(Column::PurgeAt.lte(now));
+    let ids = ids(db, over, limit).await?;
+    // One that was begun anew meanwhile has another id, one that was refreshed another date.
+    let delete = Entity::delete_many()
+        .filter(Column::Id.is_in(ids))
+        .filter(Column::PurgeAt.lte(now));
+    Ok(delete.exec(db).await?.rows_affected)
+}
+
+// Two statements: not every engine takes a LIMIT in an UPDATE or a DELETE, or in its sub-query.
+async fn ids(
+    db: &impl ConnectionTrait,
+    query: Select<Entity>,
+    limit: u64,
+) -> Result<Vec<RegistrationTokenId>, DbErr> {
+    query
+        .select_only()
+        .column(Column::Id)
+        .limit(limit)
+        .into_tuple()
+        .all(db)
+        .await
+}

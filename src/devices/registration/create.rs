@@ -1,0 +1,163 @@
+//! Registers a device, and makes the first token of its lineage.
+
+use entity::{
+    AppId, DeviceId, PlainSecret, RegistrationTokenId, Timestamp, app, device, registration_token,
+    time::Span,
+};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel, SqlErr};
+
+use crate::{
+    app::App,
+    apps::{ATTEMPTS, Caller},
+    audit::{Action, Event, record},
+    error::{Error, Result},
+};
+
+/// Seconds that a token may live at most: a hundred years.
+const LONGEST: Span = Span::seconds(3_153_600_000);
+const CONFLICT: Error = Error::Conflict(
+    "Somebody else registered the same device at the same time, and has its token.",
+);
+
+/// A device that is to be registered.
+#[derive(Clone, Debug)]
+pub struct NewRegistration {
+    /// What the device calls itself; one that is not known is made.
+    pub client_id: String,
+    /// When its first token ends. Each token after it lives as long as the first one.
+    pub expires_at: Option<Timestamp>,
+    pub allow_on_behalf_of_registration: bool,
+}
+
+/// The first token. It is shown this once.
+#[derive(Debug)]
+pub struct Created {
+    pub token: PlainSecret,
+    pub row: registration_token::Model,
+}
+
+/// Begins the lineage of the device. If it has one, that ends: a device that lost its token, or never got it, is registered
+/// again by its backend. Of several that register one device at once, one wins.
+///
+/// # Errors
+/// When there is no such app, the end is not in the future, the device is disabled, or somebody else registered it at the same
+/// time; those of the store.
+pub async fn create(app: &App, caller: &Caller, new: &NewRegistration) -> Result<Created> {
+    let app_id = caller.app.app.id;
+    // Whoever registers the device after this has won.
+    let known = || known_lineage(app, app_id, &new.client_id);
+    let known = app.store.retry(known).await?;
+    app.store.retry(|| attempt(app, caller, new, known)).await
+}
+
+async fn known_lineage(
+    app: &App,
+    app_id: AppId,
+    client_id: &str,
+) -> Result<Option<RegistrationTokenId>> {
+    let db = &app.store.reader;
+    let Some(device) = device::find_by_client(db, app_id, client_id).await? else {
+        return Ok(None);
+    };
+    let row = registration_token::find_of_device(db, app_id, device.id).await?;
+    Ok(row.map(|row| row.id))
+}
+
+async fn attempt(
+    app: &App,
+    caller: &Caller,
+    new: &NewRegistration,
+    known: Option<RegistrationTokenId>,
+) -> Result<Created> {
+    let now = app.clock.now();
+    let app_id = caller.app.app.id;
+    let lifetime = new.expires_at.map(|end| end.since(now));
+    if lifetime.is_some_and(|life| life <= Span::ZERO || life > LONGEST) {
+        let message = "must be in the future, and at most a hundred years away";
+        return Err(Error::invalid("expirationTime", message));
+    }
+    for _ in 0..ATTEMPTS {
+        let transaction = app.store.begin().await?;
+        let policy = app::find(&transaction, app_id).await?;
+        let policy = policy.ok_or(Error::NotFound("app"))?;
+        let Some(device_id) = hold(app, &transaction, app_id, &new.client_id, now).await? else {
+            continue;
+        };
+        let old = registration_token::find_of_device(&transaction, app_id, device_id).await?;
+        if let Some(old) = &old {
+            if Some(old.id) != known {
+                return Err(CONFLICT);
+            }
+            if !registration_token::remove(&transaction, old).await? {
+                continue;
+            }
+        }
+
+        let (id, token) = app.rng.with(|rng| {
+            let id = RegistrationTokenId::mint(now, rng);
+            (id, PlainSecret::generate_registration(id, rng))
+        });
+        let expires_at = new.expires_at.or_else(|| {
+            let expiry = policy.registration_expiry;
+            expiry.map(|seconds| now + Span::seconds(seconds))
+        });
+        let row = registration_token::Model {
+            id,
+            app_id,
+            device_id,
+            current_hash: token.hash(),
+            parent_hash: None,
+            parent_until: None,
+            generation: 0,
+            flush_count: policy.flush_count,
+            began_at: now,
+            issued_at: now,
+            expires_at,
+            lifetime: lifetime.map(Span::as_seconds_ceil),
+            allow_on_behalf_of_registration: new.allow_on_behalf_of_registration,
+            // The hour goes on: a new lineage is no way around the limit.
+            window_started_at: old.as_ref().map_or(now, |old| old.window_started_at),
+            window_count: old.as_ref().map_or(0, |old| old.window_count),
+            revoked_at: None,
+            purge_at: expires_at.map(registration_token::purge_at),
+        };
+        row.clone().into_active_model().insert(&transaction).await?;
+        let event = Event::of(Action::RegistrationCreate, app_id, id);
+        record(&transaction, &app.rng, now, &caller.actor, [event]).await?;
+        app.store.commit(transaction).await?;
+        return Ok(Created { token, row });
+    }
+    Err(Error::too_many_changes())
+}
+
+/// The device of this name, which is made when there is none; nobody else writes its lineage until the transaction ends.
+/// `None` when somebody else made or removed it meanwhile.
+async fn hold(
+    app: &App,
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    client_id: &str,
+    now: Timestamp,
+) -> Result<Option<DeviceId>> {
+    match device::find_by_client(db, app_id, client_id).await? {
+        Some(device) if device.is_disabled() => Err(Error::DeviceDisabled),
+        Some(device) => {
+            let is_held = device::hold_live(db, app_id, device.id, now).await?;
+            Ok(is_held.then_some(device.id))
+        }
+        None => {
+            let id = app.rng.with(|rng| DeviceId::mint(now, rng));
+            let row = device::Model {
+                client_id: Some(client_id.to_owned()),
+                ..device::Model::new(id, app_id, now)
+            };
+            match row.into_active_model().insert(db).await {
+                Ok(_) => Ok(Some(id)),
+                Err(error) => match error.sql_err() {
+                    Some(SqlErr::UniqueConstraintViolation(_)) => Ok(None),
+                    _ => Err(error.into()),
+                },
+            }
+        }
+    }
+}

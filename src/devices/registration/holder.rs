@@ -1,0 +1,72 @@
+//! Tells who presents a registration token.
+
+use std::sync::Arc;
+
+use entity::{
+    PlainSecret, RegistrationTokenId, SecretHash, Timestamp, device,
+    registration_token::{self, Model},
+};
+
+use super::lineage::{Presented, is_known};
+use crate::{
+    app::App,
+    apps::LoadedApp,
+    error::{Error, RegistrationRefusal as Refusal, Result},
+};
+
+/// A registration token that was presented: the lineage that it names, and what is compared with that.
+#[derive(Debug)]
+pub struct Token {
+    pub id: RegistrationTokenId,
+    pub hash: SecretHash,
+}
+
+/// The device that holds a token, as of one moment.
+#[derive(Debug)]
+pub struct Holder {
+    pub app: Arc<LoadedApp>,
+    pub device: device::Model,
+    pub row: Model,
+}
+
+impl Token {
+    /// Takes a token that has the form of ours. Garbage does not reach the store.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn read(text: &str) -> Result<Self, Refusal> {
+        let secret = PlainSecret::from_text(text);
+        let id = secret.parse_registration().ok_or(Refusal::Invalid)?;
+        let hash = secret.hash();
+        Ok(Self { id, hash })
+    }
+
+    /// The device that holds it, if it is the current token of its lineage or the parent within its grace: nobody else is told
+    /// anything of the device.
+    ///
+    /// # Errors
+    /// When it is neither, or the device is disabled, or its app deleted; those of the store.
+    pub async fn holder(&self, app: &App, now: Timestamp) -> Result<Holder> {
+        let db = &app.store.reader;
+        let row = registration_token::find(db, self.id).await?;
+        let row = row
+            .filter(|row| is_known(row, &self.hash, now))
+            .ok_or(Refusal::Invalid)?;
+        let loaded = app.load(row.app_id).await?.ok_or(Error::AppDisabled)?;
+        match device::find_in(db, row.app_id, row.device_id).await? {
+            Some(device) if device.is_disabled() => Err(Error::DeviceDisabled),
+            Some(device) => Ok(Holder {
+                app: loaded,
+                device,
+                row,
+            }),
+            None => Err(Refusal::Revoked.into()),
+        }
+    }
+
+    /// It, by the policy of its holder's app.
+    pub fn presented(&self, app: &App, holder: &Holder, now: Timestamp) -> Presented<'_> {
+        let limit = app.config.registration_refreshes_per_hour;
+        Presented::to(&holder.app.app, &self.hash, now, limit)
+    }
+}

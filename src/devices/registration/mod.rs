@@ -1,0 +1,9 @@
+//! The registration tokens of devices: one lineage a device, one verb a file.
+
+mod create;
+mod holder;
+pub mod lineage;
+mod refresh;
+
+pub use create::{Created, NewRegistration, create};
+pub use refresh::{Refreshed, refresh};

@@ -1,0 +1,72 @@
+//! Refreshes a registration token.
+
+use entity::{PlainSecret, Timestamp, device, registration_token};
+
+use super::{
+    holder::Token,
+    lineage::{self, Next},
+};
+use crate::{
+    app::App,
+    apps::ATTEMPTS,
+    error::{Error, Result},
+};
+
+/// The token that follows. It is shown this once.
+#[derive(Debug)]
+pub struct Refreshed {
+    pub token: PlainSecret,
+    pub expires_at: Option<Timestamp>,
+    /// Whether the token that was presented had been refreshed before: its successor of then is dead now.
+    pub is_repeated: bool,
+}
+
+/// Lets another token follow `token`. Of all tokens of the device one is live afterwards: this one.
+///
+/// # Errors
+/// When the token is not the current one of a live lineage, nor its parent within the grace, or the device has used it too
+/// often; when the device is disabled, or the app deleted; those of the store.
+pub async fn refresh(app: &App, token: &str) -> Result<Refreshed> {
+    let result = match Token::read(token) {
+        Ok(token) => app.store.retry(|| attempt(app, &token)).await,
+        Err(refusal) => Err(refusal.into()),
+    };
+    app.metrics.refreshed(&result);
+    result
+}
+
+async fn attempt(app: &App, token: &Token) -> Result<Refreshed> {
+    let now = app.clock.now();
+    let next = app
+        .rng
+        .with(|rng| PlainSecret::generate_registration(token.id, rng));
+    let hash = next.hash();
+    for _ in 0..ATTEMPTS {
+        let holder = token.holder(app, now).await?;
+        let presented = token.presented(app, &holder, now);
+        // Whoever is refused has not taken a writer's place.
+        lineage::refresh(&holder.row, presented, &hash)?;
+
+        let transaction = app.store.begin().await?;
+        // The row of the device is the lock of its lineage: nobody disables the one, or writes the other, until the end.
+        let (app_id, device_id) = (holder.device.app_id, holder.device.id);
+        if !device::hold_live(&transaction, app_id, device_id, now).await? {
+            continue;
+        }
+        let Some(row) = registration_token::find(&transaction, token.id).await? else {
+            continue;
+        };
+        let decision = lineage::refresh(&row, presented, &hash)?;
+        let is_repeated = matches!(decision, Next::Replaced(_));
+        let (Next::Advanced(after) | Next::Replaced(after)) = decision;
+        if registration_token::advance(&transaction, &row, &after).await? {
+            app.store.commit(transaction).await?;
+            return Ok(Refreshed {
+                token: next,
+                expires_at: after.expires_at,
+                is_repeated,
+            });
+        }
+    }
+    Err(Error::too_many_changes())
+}
