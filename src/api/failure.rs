@@ -86,6 +86,8 @@ statuses! {
     SignedBody: [400, 401, 403, 413, 415, 500, 503]
     /// Takes a registration token, which it refreshes.
     Refresh: [400, 403, 410, 412, 413, 415, 500, 503]
+    /// Takes a registration token, and names an app.
+    Exchange: [400, 403, 404, 410, 412, 413, 415, 500, 503]
     /// Needs a key, and registers a device.
     Registration: [400, 403, 404, 409, 413, 415, 423, 500, 503]
 }

@@ -10,6 +10,7 @@ mod body;
 mod client;
 mod cors;
 mod device_objects;
+mod device_sessions;
 mod devices;
 mod edge;
 mod failure;
@@ -37,6 +38,7 @@ use crate::{
         app_keys::AppKeys,
         apps::Apps,
         cors::Cors,
+        device_sessions::DeviceSessions,
         devices::Devices,
         edge::{Edge, RouteInfo, RouteTable},
         foreign::{kecak::Kecak, scaem::Scaem, smart_app_push::SmartAppPush, spotflow::Spotflow},
@@ -53,6 +55,7 @@ type Api = (
     Sessions,
     Apps,
     Devices,
+    DeviceSessions,
     AppKeys,
     SigningKeys,
     Root,
@@ -161,6 +164,7 @@ fn service() -> OpenApiService<Api, ()> {
             Sessions,
             Apps,
             Devices,
+            DeviceSessions,
             AppKeys,
             SigningKeys,
             Root,

@@ -17,6 +17,6 @@ pub use claims::{Claims, MAX_CLAIM_BYTES, RESERVED};
 pub use list::{Listing, list};
 pub use logout::{LogoutTarget, logout};
 pub use renew::{Client, renew};
-pub use sign::{Minted, NewSession, sign};
+pub use sign::{Minted, NewSession, begin, sign};
 pub use tokens::{Grant, issue_auth};
 pub use verify::{Verified, verify};

@@ -50,6 +50,13 @@ pub struct NewSession {
     pub claims: Claims,
 }
 
+/// A session that is stored, and not handed out yet.
+struct Begun {
+    loaded: Arc<LoadedApp>,
+    session: session::Model,
+    prepared: Prepared,
+}
+
 /// Begins the session and signs its first tokens. Past the app's limit, the subject's oldest sessions end.
 ///
 /// # Errors
@@ -58,10 +65,28 @@ pub async fn sign(app: &App, caller: &Caller, new: NewSession) -> Result<Grant> 
     if let Some(device) = new.device_id {
         Box::pin(devices::check(app, caller.app.app.id, device)).await?;
     }
-    let (loaded, session, prepared) = begin(app, caller, &new).await?;
-    if session.device_id.is_some() {
-        Box::pin(devices::admit(app, &session)).await?;
+    let begun = store(app, &caller.app, &new).await?;
+    if begun.session.device_id.is_some() {
+        Box::pin(devices::admit(app, &begun.session)).await?;
     }
+    finish(app, begun).await
+}
+
+/// The same for a device that has shown otherwise than by a key that its session may begin.
+///
+/// # Errors
+/// Those of the store.
+pub async fn begin(app: &App, loaded: &Arc<LoadedApp>, new: NewSession) -> Result<Grant> {
+    let begun = store(app, loaded, &new).await?;
+    finish(app, begun).await
+}
+
+async fn finish(app: &App, begun: Begun) -> Result<Grant> {
+    let Begun {
+        loaded,
+        session,
+        prepared,
+    } = begun;
     if let Some(limit) = loaded.app.max_sessions_per_subject {
         app.store
             .retry(|| end_oldest(app, &loaded, &session, limit))
@@ -76,15 +101,15 @@ pub async fn sign(app: &App, caller: &Caller, new: NewSession) -> Result<Grant> 
     )
 }
 
-async fn begin(
-    app: &App,
-    caller: &Caller,
-    new: &NewSession,
-) -> Result<(Arc<LoadedApp>, session::Model, Prepared)> {
-    let mut loaded = caller.app.clone();
+async fn store(app: &App, loaded: &Arc<LoadedApp>, new: &NewSession) -> Result<Begun> {
+    let mut loaded = loaded.clone();
     for _ in 0..ATTEMPTS {
         if let Some((session, prepared)) = attempt(app, &loaded, new).await? {
-            return Ok((loaded, session, prepared));
+            return Ok(Begun {
+                loaded,
+                session,
+                prepared,
+            });
         }
         loaded = app.reload(loaded.app.id).await?;
     }

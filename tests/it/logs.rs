@@ -23,6 +23,20 @@ async fn no_token_key_or_claim_is_in_any_log_line() {
         )
         .await;
     app.logout(json!({"sub": "test@test.com"})).await;
+    let create = format!("/workspaces/{}/devices/registration-tokens/create", app.id);
+    let device = json!({"deviceId": "test-user", "allowOnBehalfOfRegistration": false});
+    let registration = app.backend().post(&create, device).await;
+    let registration = registration.text("registrationToken");
+    for _ in 0..2 {
+        let body = json!({"registration_token": registration});
+        let path = app.path("devices/session");
+        server.anon().post(&path, body.clone()).await;
+        server
+            .anon()
+            .with_key(&registration)
+            .post(&path, body)
+            .await;
+    }
     let mut wrong = new_session();
     wrong["iss"] = json!("test-user");
     app.backend().post(&app.path("sign"), wrong).await;
@@ -80,6 +94,7 @@ async fn no_token_key_or_claim_is_in_any_log_line() {
         ("refresh token", first.refresh_token()),
         ("renewed auth token", second.auth_token()),
         ("renewed refresh token", second.refresh_token()),
+        ("registration token", registration),
     ] {
         assert!(!log.contains(&secret), "{what}");
         let tail = &secret[secret.len() - 16..];

@@ -229,9 +229,7 @@ impl World {
         let epoch = entity::setting::epoch(reader).await.unwrap();
         let registrations = entity::registration_token::Entity::find();
         let registrations = registrations.all(reader).await.unwrap();
-        format!(
-            "{apps:?} {keys:?} {signing:?} {sessions:?} {devices:?} {registrations:?} {epoch}"
-        )
+        format!("{apps:?} {keys:?} {signing:?} {sessions:?} {devices:?} {registrations:?} {epoch}")
     }
 }
 
@@ -307,9 +305,8 @@ async fn who_is_admitted_is_answered() {
             assert!(answer.status < 500, "{case}");
             // The example is good, unless it names something that is not there.
             let names_nothing = operation.path != path.replace(&world.app.id, "{app_id}");
-            let takes_a_token = ["/renew", "/registration-tokens/refresh"]
-                .iter()
-                .any(|end| operation.path.ends_with(end));
+            let ends = ["/renew", "/registration-tokens/refresh", "/devices/session"];
+            let takes_a_token = ends.iter().any(|end| operation.path.ends_with(end));
             let names_in_body = operation.body.as_ref().is_some_and(|body| {
                 let has = |name| body.get(name).is_some();
                 has("project_code") || has("tenant_id")

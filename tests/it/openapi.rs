@@ -84,7 +84,7 @@ fn every_body_has_an_example_and_every_error_is_a_problem() {
             assert_eq!(answers.contains_key(status), has_body, "{name} {status}");
         }
     }
-    assert_eq!(count, 50);
+    assert_eq!(count, 51);
 }
 
 /// A client that is generated from the document takes a null where one may come.
@@ -119,7 +119,8 @@ fn every_other_operation_needs_a_key() {
         open,
         [
             "get /app/{app_id}/.well-known/jwks.json",
-            // With a registration token.
+            // With a registration token, both.
+            "post /app/{app_id}/devices/session",
             "put /devices/registration-tokens/refresh",
             "get /health",
             "get /livez",

@@ -82,6 +82,9 @@ async fn no_token_and_no_key_is_on_disk_in_clear() {
     let app = server.app().await;
     let first = app.sign().await;
     let second = app.renew(&first.refresh_token()).await;
+    let create = format!("/workspaces/{}/devices/registration-tokens/create", app.id);
+    let device = json!({"deviceId": "a", "allowOnBehalfOfRegistration": false});
+    let registered = app.backend().post(&create, device).await;
     let key_id = second.text("key_id");
     let mut bytes = content(&server.app.store.reader).await;
     for entry in fs::read_dir(server.dir.path().join("data")).unwrap() {
@@ -97,6 +100,7 @@ async fn no_token_and_no_key_is_on_disk_in_clear() {
         first.auth_token(),
         second.refresh_token(),
         second.auth_token(),
+        registered.text("registrationToken"),
         app.secret_key.clone(),
         app.publishable_key.clone(),
         ROOT_KEY.to_owned(),

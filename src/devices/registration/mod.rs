@@ -4,6 +4,8 @@ mod create;
 mod holder;
 pub mod lineage;
 mod refresh;
+mod session;
 
 pub use create::{Created, NewRegistration, create};
 pub use refresh::{Refreshed, refresh};
+pub use session::begin_session;

@@ -1,0 +1,197 @@
+//! A device begins a session by its registration token.
+
+use std::sync::Arc;
+
+use entity::registration_token;
+use serde_json::{Value, json};
+use tokio::{sync::Barrier, task::JoinSet};
+
+use super::{
+    DEVICE, GRACE, assert_gone, assert_refreshed, at, create, create_with, disable, refresh,
+    registration,
+};
+use crate::support::{Answer, Client, TestApp, TestServer, decode};
+
+fn body(token: &str) -> Value {
+    json!({"registration_token": token, "aud": "telemetry"})
+}
+
+async fn begin_as(client: &Client, app: &TestApp, body: Value) -> Answer {
+    client.post(&app.path("devices/session"), body).await
+}
+
+async fn begin(server: &TestServer, app: &TestApp, token: &str) -> Answer {
+    begin_as(&server.anon(), app, body(token)).await
+}
+
+async fn sessions(app: &TestApp) -> Vec<Value> {
+    let path = app.path("get-session");
+    let listed = app.backend().post(&path, json!({"sub": DEVICE})).await;
+    listed.body["sessions"].as_array().unwrap().clone()
+}
+
+/// A whole session: it is the device's, it is renewed as any other, and the registration token stays what it is.
+#[tokio::test]
+async fn a_registration_token_begins_a_session_of_the_device() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let token = create(&app, DEVICE).await;
+    let device = server
+        .anon()
+        .with_header("user-agent", "thermostat/1.2")
+        .with_header("authorization", "DeviceToken none");
+    let begun = begin_as(&device, &app, body(&token)).await;
+    assert_eq!(begun.status, 200, "{}", begun.raw);
+    assert_eq!(begun.header("cache-control"), Some("no-store"));
+    let members: Vec<_> = begun.body.as_object().unwrap().keys().collect();
+    let signed = app.sign().await;
+    let expected: Vec<_> = signed.body.as_object().unwrap().keys().collect();
+    assert_eq!(members, expected, "as of any other session");
+
+    let (_, claims) = decode(&begun.auth_token());
+    let expected = json!({
+        "iss": "app_2", "sub": DEVICE, "aud": "telemetry",
+        "iat": 1_740_427_049, "nbf": 1_740_427_049, "exp": 1_740_430_649,
+        "jid": claims["jid"], "jti": claims["jid"], "sid": begun.text("session_id"),
+        "ip": "203.0.113.7", "useragent": "thermostat/1.2",
+    });
+    assert_eq!(claims, expected);
+    assert!(app.verifies(&begun.auth_token()).await);
+    let listed = sessions(&app).await;
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0]["session_id"], begun.body["session_id"]);
+    let device_id: entity::DeviceId = listed[0]["device_id"].as_str().unwrap().parse().unwrap();
+    let row = entity::device::find(&server.app.store.reader, device_id).await;
+    assert_eq!(row.unwrap().unwrap().client_id.as_deref(), Some(DEVICE));
+
+    let renew = json!({"refresh_token": begun.refresh_token()});
+    let renewed = app.front_end().post(&app.path("renew"), renew).await;
+    assert_eq!(renewed.status, 200, "{}", renewed.raw);
+    assert_eq!(decode(&renewed.auth_token()).1["sub"], DEVICE);
+
+    assert_eq!(begin(&server, &app, &token).await.status, 200);
+    let child = assert_refreshed(&refresh(&server, &token).await, 201, Value::Null);
+    // Whoever lost the answer to a refresh signs in all the same.
+    for good in [&token, &child] {
+        assert_eq!(begin(&server, &app, good).await.status, 200);
+    }
+    server.advance(GRACE);
+    assert_gone(&begin(&server, &app, &token).await, "invalid");
+    assert_eq!(begin(&server, &app, &child).await.status, 200);
+}
+
+/// The body is checked as on every surface of ours, and what is not known is refused: a device has no claims of its choice.
+#[tokio::test]
+async fn the_body_is_checked() {
+    let server = TestServer::start().await;
+    let (app, other) = (server.app().await, server.app().await);
+    let token = create(&app, DEVICE).await;
+    for (change, fields) in [
+        (json!({"registration_token": null}), "registration_token"),
+        (json!({"registration_token": ""}), "registration_token"),
+        (json!({"registration_token": 1}), "registration_token"),
+        (json!({"aud": ""}), "aud"),
+        (json!({"aud": []}), "aud"),
+        (json!({"ip": "here"}), "ip"),
+        (json!({"useragent": "x".repeat(1025)}), "useragent"),
+        (json!({"sub": "test@test.com"}), "sub"),
+        (json!({"personal": {}}), "personal"),
+        (json!({"role": "admin"}), "role"),
+        (json!({"registrationToken": "a"}), "registrationToken"),
+    ] {
+        let mut body = body(&token);
+        for (name, value) in change.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        let answer = begin_as(&server.anon(), &app, body).await;
+        answer.assert_invalid(&[fields]);
+    }
+    let none = app
+        .path("devices/session")
+        .replace(&app.id, &app.id.to_lowercase());
+    let none = server.anon().post(&none, body(&token)).await;
+    none.assert_problem(404, "not_found");
+    assert_gone(&begin(&server, &other, &token).await, "invalid");
+    assert_gone(&begin(&server, &app, "garbage").await, "invalid");
+    assert_gone(&begin(&server, &app, &app.secret_key).await, "invalid");
+    assert!(sessions(&app).await.is_empty());
+
+    // An audience is the app's own, and the address that of the connection, whatever the body says.
+    let stated = json!({"registration_token": token, "ip": "::1", "useragent": "a"});
+    let begun = begin_as(&server.anon(), &app, stated).await;
+    let (_, claims) = decode(&begun.auth_token());
+    let found = [&claims["aud"], &claims["ip"], &claims["useragent"]];
+    assert_eq!(found, ["app_2", "203.0.113.7", ""]);
+}
+
+/// What ends a registration ends this, too; uses are counted together.
+#[tokio::test]
+async fn it_is_refused_as_a_refresh_is() {
+    let server = TestServer::start_with(|config| config.registration_refreshes_per_hour = 3).await;
+    let app = server.app().await;
+    let mut expiring = registration(DEVICE);
+    expiring["expirationTime"] = json!(at(60));
+    let token = create_with(&app, expiring).await.text("registrationToken");
+    for _ in 0..2 {
+        assert_eq!(begin(&server, &app, &token).await.status, 200);
+    }
+    server.advance(60);
+    assert_gone(&begin(&server, &app, &token).await, "expired");
+
+    let token = create(&app, DEVICE).await;
+    disable(&server, true).await;
+    let refused = begin(&server, &app, &token).await;
+    refused.assert_problem(403, "device_disabled");
+    disable(&server, false).await;
+    let token = assert_refreshed(&refresh(&server, &token).await, 201, Value::Null);
+    let refused = begin(&server, &app, &token).await;
+    refused.assert_problem(412, "too_many_refreshes");
+    assert_eq!(refused.header("retry-after"), Some("3540"));
+    assert_eq!(sessions(&app).await.len(), 2);
+
+    server.advance(3600);
+    let path = format!("/root/{}/flush", app.id);
+    assert_eq!(server.root().delete(&path).await.status, 200);
+    assert_gone(&begin(&server, &app, &token).await, "revoked");
+    let path = format!("/root/{}", app.id);
+    server.root().delete(&path).await;
+    let deleted = begin(&server, &app, &token).await;
+    deleted.assert_problem(404, "not_found");
+}
+
+/// After a registration was ended, no session of it is left, whoever was first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_races_the_end_of_its_registration() {
+    let server = Arc::new(TestServer::start().await);
+    let app = server.app().await;
+    let db = &server.app.store.writer;
+    for round in 0..10 {
+        let token = create(&app, DEVICE).await;
+        let id = token[7..33].parse().unwrap();
+        let row = registration_token::find(db, id).await.unwrap().unwrap();
+        let start = Arc::new(Barrier::new(5));
+        let mut tasks = JoinSet::new();
+        for _ in 0..4 {
+            let (server, app, start) = (server.clone(), app.clone(), start.clone());
+            let token = token.clone();
+            tasks.spawn(async move {
+                start.wait().await;
+                begin(&server, &app, &token).await
+            });
+        }
+        start.wait().await;
+        let now = server.app.clock.now();
+        let ended = registration_token::revoke_of_device(db, row.app_id, row.device_id, now).await;
+        assert_eq!(ended.unwrap(), 1, "round {round}");
+        let target = entity::session::Target::Device(row.device_id);
+        let reason = entity::session::Revocation::Device;
+        let revoked = entity::session::revoke_in(db, row.app_id, &target, reason, now);
+        revoked.await.unwrap();
+        for answer in tasks.join_all().await {
+            if answer.status != 200 {
+                assert_gone(&answer, "revoked");
+            }
+        }
+        assert!(sessions(&app).await.is_empty(), "round {round}");
+    }
+}
