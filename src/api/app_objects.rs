@@ -57,13 +57,14 @@ pub struct CreateRequest {
     /// Origins of web pages that may use publishable keys, such as `https://app.example.com`.
     #[oai(default, validator(max_items = 100))]
     pub allowed_origins: Vec<String>,
-    /// For devices, which this release does not serve yet: kept and shown, and without effect.
+    /// Seconds for which a device's registration token may be presented again after it was refreshed, in case that the answer
+    /// was lost.
     #[oai(
         default = "default_registration_grace",
         validator(minimum(value = "0"), maximum(value = "31536000"))
     )]
     pub registration_grace: i64,
-    /// As `registration_grace`.
+    /// Life of a device's registration token, where its creation does not say; no end unless set.
     #[oai(
         nullable,
         validator(minimum(value = "60"), maximum(value = "31536000"))
