@@ -5,7 +5,7 @@ use sea_orm::{
     QueryFilter, QueryOrder, QuerySelect, Select, entity::prelude::*, sea_query::Query,
 };
 
-use crate::{AppId, DeviceId, Timestamp, session, session::TokenMac};
+use crate::{AppId, DeviceId, Timestamp, registration_token, session, session::TokenMac};
 
 #[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "device")]
@@ -429,7 +429,8 @@ pub async fn drop_stale_push_tokens(
     Ok(update.exec(db).await?.rows_affected)
 }
 
-/// Removes at most `limit` devices that were not seen since `before` and have no live session; gives the number.
+/// Removes at most `limit` devices that were not seen since `before` and have neither a live session nor a live registration;
+/// gives the number.
 ///
 /// # Errors
 /// Those of the store.
@@ -448,7 +449,33 @@ pub async fn purge_stale(
         .and_where(session::Column::RevokedAt.is_null())
         .and_where(session::Column::ExpiresAt.gt(now))
         .to_owned();
-    let stale = unseen_since(before).filter(Expr::not_exists(live));
+    let registered = Query::select()
+        .expr(Expr::val(1))
+        .from(registration_token::Entity)
+        .and_where(
+            Expr::col((
+                registration_token::Entity,
+                registration_token::Column::AppId,
+            ))
+            .equals((Entity, Column::AppId)),
+        )
+        .and_where(
+            Expr::col((
+                registration_token::Entity,
+                registration_token::Column::DeviceId,
+            ))
+            .equals((Entity, Column::Id)),
+        )
+        .and_where(registration_token::Column::RevokedAt.is_null())
+        .and_where(
+            registration_token::Column::ExpiresAt
+                .is_null()
+                .or(registration_token::Column::ExpiresAt.gt(now)),
+        )
+        .to_owned();
+    let stale = unseen_since(before)
+        .filter(Expr::not_exists(live))
+        .filter(Expr::not_exists(registered));
     let delete = Entity::delete_many()
         .filter(Column::Id.is_in(some_of(db, stale, limit).await?))
         .filter(Column::LastSeenAt.lt(before));

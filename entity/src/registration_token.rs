@@ -113,23 +113,7 @@ pub async fn remove(db: &impl ConnectionTrait, read: &Model) -> Result<bool, DbE
     Ok(delete.exec(db).await?.rows_affected == 1)
 }
 
-/// Ends the lineage of each of these devices; gives the number of those that this ended.
-///
-/// # Errors
-/// Those of the store.
-pub async fn revoke_of_devices(
-    db: &impl ConnectionTrait,
-    app_id: AppId,
-    device_ids: impl IntoIterator<Item = DeviceId>,
-    now: Timestamp,
-) -> Result<u64, DbErr> {
-    let ended = end(now)
-        .filter(Column::AppId.eq(app_id))
-        .filter(Column::DeviceId.is_in(device_ids));
-    Ok(ended.exec(db).await?.rows_affected)
-}
-
-/// Ends the lineage of the device; gives the number of lineages that this ended.
+/// Ends the lineage of the device. `false` when it has none that is live.
 ///
 /// # Errors
 /// Those of the store.
@@ -138,8 +122,33 @@ pub async fn revoke_of_device(
     app_id: AppId,
     device_id: DeviceId,
     now: Timestamp,
-) -> Result<u64, DbErr> {
-    revoke_of_devices(db, app_id, [device_id], now).await
+) -> Result<bool, DbErr> {
+    let ended = end(now)
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::DeviceId.eq(device_id));
+    Ok(ended.exec(db).await?.rows_affected == 1)
+}
+
+/// Gives the lineage of a device of the app to another one, which has none.
+///
+/// # Errors
+/// Those of the store.
+pub async fn move_to(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    from: DeviceId,
+    to: DeviceId,
+) -> Result<(), DbErr> {
+    Entity::update_many()
+        .set(ActiveModel {
+            device_id: Set(to),
+            ..Default::default()
+        })
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::DeviceId.eq(from))
+        .exec(db)
+        .await?;
+    Ok(())
 }
 
 /// Ends at most `limit` lineages of the app; gives the number.

@@ -1,7 +1,7 @@
 //! Ends what lives on a device, and removes it.
 
 use entity::{
-    AppId, DeviceId, Timestamp, device,
+    AppId, DeviceId, Timestamp, device, registration_token,
     session::{self, Revocation, Target},
 };
 use sea_orm::{ConnectionTrait, DbErr};
@@ -19,6 +19,21 @@ pub async fn end(
 ) -> Result<u64, DbErr> {
     let target = Target::Device(id);
     session::revoke_in(db, app_id, &target, Revocation::Device, now).await
+}
+
+/// Ends every session on the device, and its registration; gives the number of sessions. Whoever calls holds the row of the
+/// device: nobody registers it anew meanwhile.
+///
+/// # Errors
+/// Those of the store.
+pub async fn end_all(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    id: DeviceId,
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    registration_token::revoke_of_device(db, app_id, id, now).await?;
+    end(db, app_id, id, now).await
 }
 
 /// Removes the row of the device.

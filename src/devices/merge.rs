@@ -1,15 +1,15 @@
 //! Two rows turn out to be of one device.
 
-use entity::{Timestamp, device, session};
+use entity::{Timestamp, device, registration_token, session};
 use sea_orm::ConnectionTrait;
 
 use super::{
-    end::{end, remove},
+    end::{end_all, remove},
     raced,
 };
 use crate::error::Result;
 
-/// Removes `gone`, and lets `kept` have what only that one had, its sessions included; but not its push token. Whoever calls
+/// Removes `gone`, and lets `kept` have what only that one had, its sessions and registration included; but not its push token. Whoever calls
 /// holds both rows. A device that was disabled stays so.
 ///
 /// # Errors
@@ -24,8 +24,15 @@ pub async fn merge(
     remove(db, merged.app_id, gone.id).await?;
     device::save(db, merged.clone()).await.map_err(raced)?;
     session::move_to(db, merged.app_id, gone.id, merged.id).await?;
+    // A device has one registration; that of the name that goes, goes.
+    match registration_token::find_of_device(db, merged.app_id, merged.id).await? {
+        Some(_) => {
+            registration_token::revoke_of_device(db, merged.app_id, gone.id, now).await?;
+        }
+        None => registration_token::move_to(db, merged.app_id, gone.id, merged.id).await?,
+    }
     if merged.is_disabled() {
-        end(db, merged.app_id, merged.id, now).await?;
+        end_all(db, merged.app_id, merged.id, now).await?;
     }
     Ok(merged)
 }

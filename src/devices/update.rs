@@ -5,7 +5,7 @@ use entity::{
     device::{self, Platform},
 };
 
-use super::{Details, commit, end::end, require};
+use super::{Details, commit, end::end_all, require};
 use crate::{
     app::App,
     apps::Caller,
@@ -86,7 +86,7 @@ async fn attempt(
         record(&transaction, &app.rng, now, &caller.actor, [event]).await?;
     }
     if row.is_disabled() {
-        end(&transaction, app_id, id, now).await?;
+        end_all(&transaction, app_id, id, now).await?;
     }
     commit(app, transaction).await?;
     Ok(row)

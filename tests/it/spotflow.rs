@@ -230,17 +230,25 @@ async fn count(server: &TestServer) -> (u64, u64) {
     (devices, lineages)
 }
 
-/// Disables every device, or enables it again.
-async fn disable(server: &TestServer, disabled: bool) {
-    use sea_orm::{ActiveValue::Set, QueryFilter, entity::prelude::*};
-    let now = server.app.clock.now();
-    device::Entity::update_many()
-        .set(device::ActiveModel {
-            disabled_at: Set(disabled.then_some(now)),
-            ..Default::default()
-        })
-        .filter(device::Column::ClientId.eq(DEVICE))
-        .exec(&server.app.store.writer)
-        .await
-        .unwrap();
+/// The id of the device.
+async fn device_id(app: &TestApp) -> String {
+    let listed = app.backend().get(&app.path("devices")).await;
+    let devices = listed.body["devices"].as_array().unwrap();
+    let mut found = devices
+        .iter()
+        .filter(|device| device["client_device_id"] == DEVICE);
+    found.next().unwrap()["device_id"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+/// Disables the device, or enables it again.
+async fn disable(app: &TestApp, disabled: bool) {
+    let path = app.path(&format!("devices/{}", device_id(app).await));
+    let changed = app
+        .backend()
+        .patch(&path, json!({"disabled": disabled}))
+        .await;
+    assert_eq!(changed.status, 200, "{}", changed.raw);
 }

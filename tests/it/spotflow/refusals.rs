@@ -23,7 +23,6 @@ async fn what_is_no_token_is_gone() {
         token.reveal().to_owned()
     };
     let forged: Vec<_> = [id, id.next()].into_iter().map(forged).collect();
-    disable(&server, true).await;
     for garbage in [
         "",
         " ",
@@ -41,8 +40,11 @@ async fn what_is_no_token_is_gone() {
     ] {
         assert_gone(&refresh(&server, garbage).await, "invalid");
     }
-    disable(&server, false).await;
-    assert_refreshed(&refresh(&server, &token).await, 201, Value::Null);
+    let token = assert_refreshed(&refresh(&server, &token).await, 201, Value::Null);
+    disable(&app, true).await;
+    assert_gone(&refresh(&server, &forged[0]).await, "invalid");
+    let refused = refresh(&server, &token).await;
+    refused.assert_problem(403, "device_disabled");
 }
 
 /// 400 names what is wrong with a body; what is not documented is ignored.
@@ -163,15 +165,19 @@ async fn a_disabled_device_and_a_deleted_app_are_told() {
     let app = server.app().await;
     let first = create(&app, DEVICE).await;
     let second = assert_refreshed(&refresh(&server, &first).await, 201, Value::Null);
-    disable(&server, true).await;
+    disable(&app, true).await;
     for token in [&first, &second] {
         let refused = refresh(&server, token).await;
         refused.assert_problem(403, "device_disabled");
     }
     let locked = create_with(&app, registration(DEVICE)).await;
     locked.assert_problem(423, "device_disabled");
-    disable(&server, false).await;
-    let third = assert_refreshed(&refresh(&server, &second).await, 201, Value::Null);
+    disable(&app, false).await;
+    // It was ended for good.
+    for token in [&first, &second] {
+        assert_gone(&refresh(&server, token).await, "revoked");
+    }
+    let third = create(&app, DEVICE).await;
 
     let path = format!("/root/{}", app.id);
     assert_eq!(server.root().delete(&path).await.status, 200);

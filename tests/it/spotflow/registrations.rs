@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    DEVICE, assert_gone, assert_refreshed, at, count, create, create_with, refresh, registration,
+    DEVICE, assert_gone, assert_refreshed, at, count, create, create_with, device_id, refresh,
+    registration,
 };
 use crate::support::TestServer;
 
@@ -79,4 +80,97 @@ async fn ended_registrations_are_purged() {
     );
     assert_refreshed(&refresh(&server, &long).await, 201, Value::Null);
     assert_eq!(count(&server).await, (2, 1));
+}
+
+/// Whatever ends a device ends its registration.
+#[tokio::test]
+async fn a_registration_ends_with_its_device() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    for end in ["revoke", "delete"] {
+        let first = create(&app, DEVICE).await;
+        let second = assert_refreshed(&refresh(&server, &first).await, 201, Value::Null);
+        let path = app.path(&format!("devices/{}", device_id(&app).await));
+        let ended = match end {
+            "delete" => app.backend().delete(&path).await,
+            _ => {
+                app.backend()
+                    .post(&format!("{path}/revoke"), Value::Null)
+                    .await
+            }
+        };
+        assert_eq!(ended.status, 200, "{}", ended.raw);
+        for token in [&first, &second] {
+            assert_gone(&refresh(&server, token).await, "revoked");
+        }
+    }
+    assert_eq!(count(&server).await, (0, 1));
+    let token = create(&app, DEVICE).await;
+    assert_refreshed(&refresh(&server, &token).await, 201, Value::Null);
+    assert_eq!(count(&server).await, (1, 2));
+}
+
+/// A device that is registered is not forgotten, however long it is away; one whose registration has ended is.
+#[tokio::test]
+async fn a_registered_device_may_be_away_for_long() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let token = create(&app, DEVICE).await;
+    let mut short = registration("short");
+    short["expirationTime"] = json!(at(60));
+    create_with(&app, short).await;
+    let never = tokio_util::sync::CancellationToken::new();
+    server.advance(271 * 86_400);
+    renewd::jobs::purge::run(&server.app, &never).await.unwrap();
+    assert_eq!(count(&server).await, (1, 1));
+    assert_refreshed(&refresh(&server, &token).await, 201, Value::Null);
+}
+
+/// Two records turn out to be of one device: it goes on with the registration that there is.
+#[tokio::test]
+async fn a_registration_outlives_a_merge() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let token = create(&app, DEVICE).await;
+    // It was known by its push token alone until it tells its name, by way of an app that is signed in.
+    let mut event = json!({
+        "tenant_id": app.id, "api_key": app.publishable_key, "event_name": "open",
+        "event_time": at(0), "device_token": "T1", "platform": "android",
+        "push_permission_granted": true, "timezone": "Europe/Berlin", "language": "en",
+        "country": "DE", "session_id": "s",
+    });
+    let seen = server.anon().post("/events", event.clone()).await;
+    assert_eq!(seen.status, 200, "{}", seen.raw);
+    assert_eq!(count(&server).await, (2, 1));
+    let auth = format!("Bearer {}", app.sign().await.auth_token());
+    let told = server
+        .anon()
+        .with_header("authorization", &auth)
+        .with_header("referer", "https://app.example.com")
+        .send_json(
+            poem::http::Method::PUT,
+            "/web/json/plugin/com.kinnara.kecakplugins.mobileapi.RefreshTokenApi/service",
+            json!({"fcm_token": "T1", "device_id": DEVICE}),
+        )
+        .await;
+    assert_eq!(told.status, 200, "{}", told.raw);
+    assert_eq!(count(&server).await, (1, 1));
+    let token = assert_refreshed(&refresh(&server, &token).await, 201, Value::Null);
+
+    // The older record goes, which is the one that was registered.
+    server.advance(60);
+    event["device_token"] = json!("T2");
+    event["app_user_id"] = json!("test@test.com");
+    let seen = server.anon().post("/events", event).await;
+    assert_eq!(seen.status, 200, "{}", seen.raw);
+    let swap = json!({
+        "tenant_id": app.id, "api_key": app.publishable_key, "old_token": "T1", "new_token": "T2",
+        "app_user_id": "test@test.com",
+    });
+    let before = device_id(&app).await;
+    let swapped = server.anon().post("/devices/refresh-token", swap).await;
+    assert_eq!(swapped.body, json!({"success": true}));
+    assert_ne!(device_id(&app).await, before);
+    assert_eq!(count(&server).await, (1, 1));
+    assert_refreshed(&refresh(&server, &token).await, 201, Value::Null);
 }
