@@ -3,7 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use migration::{Migrator, MigratorTrait};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
+
+use super::engine::{Failure, failure};
 
 /// How often it is looked whether another process, which is making the tables, is done.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -27,7 +29,7 @@ pub async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
             return Ok(());
         }
         // Of two that begin the same migration, one fails with its first statement, and waits for the other.
-        let Err(error) = Migrator::up(db, None).await else {
+        let Err(error) = up(db).await else {
             return Ok(());
         };
         if seen.as_ref() != Some(&applied) {
@@ -37,6 +39,41 @@ pub async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
         }
         waited += 1;
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn up(db: &DatabaseConnection) -> Result<(), DbErr> {
+    if db.get_database_backend() != DbBackend::MySql {
+        return Migrator::up(db, None).await;
+    }
+    // Here nothing is rolled back. On a Galera cluster, a table that is made on one node, even one that is there already, aborts
+    // what another one writes to it: a migration that was made would not be recorded, and never be made again.
+    let manager = migration::SchemaManager::new(db);
+    if !manager.has_table("seaql_migrations").await? {
+        Migrator::install(db).await?;
+    }
+    let applied = applied(db).await?;
+    for migration in Migrator::migrations() {
+        if !applied.contains(migration.name()) {
+            migration.up(&manager).await?;
+            record(db, migration.name()).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn record(db: &DatabaseConnection, name: &str) -> Result<(), DbErr> {
+    let sql = "INSERT INTO seaql_migrations (version, applied_at) VALUES (?, UNIX_TIMESTAMP())";
+    let mut waited = 0;
+    loop {
+        let insert = Statement::from_sql_and_values(DbBackend::MySql, sql, [name.into()]);
+        match db.execute_raw(insert).await {
+            Err(error) if failure(&error) == Failure::Contention && waited < PATIENCE => {
+                waited += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done.map(|_| ()),
+        }
     }
 }
 
