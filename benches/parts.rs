@@ -105,6 +105,7 @@ fn whole(criterion: &mut Criterion) -> Outcome<()> {
     let mut config = Config::load(None, toml::Table::new())?;
     config.data_dir = dir.path().to_owned();
     let (app, caller) = runtime.block_on(open(config))?;
+    let _entered = runtime.enter();
 
     let mut group = criterion.benchmark_group("session");
     group.bench_function("sign", |bencher| {
