@@ -1,5 +1,6 @@
 //! `device`: one row an app and physical device, however often its push token changes.
 
+mod seal;
 mod stale;
 
 use sea_orm::{
@@ -7,6 +8,7 @@ use sea_orm::{
     QueryFilter, QueryOrder, QuerySelect, Select, entity::prelude::*,
 };
 
+pub use seal::{page_sealed, reseal};
 pub use stale::{drop_stale_push_tokens, purge_in, purge_stale};
 
 use crate::{AppId, DeviceId, Timestamp, session::TokenMac};
@@ -371,41 +373,4 @@ pub async fn delete_in(
         .filter(Column::Id.eq(id))
         .filter(Column::AppId.eq(app_id));
     Ok(delete.exec(db).await?.rows_affected == 1)
-}
-
-/// At most `limit` devices of any app that have a push token and an id above `after`, in the order of their ids.
-///
-/// # Errors
-/// Those of the store.
-pub async fn page_sealed(
-    db: &impl ConnectionTrait,
-    after: Option<DeviceId>,
-    limit: u64,
-) -> Result<Vec<Model>, DbErr> {
-    let mut query = Entity::find().filter(Column::PushToken.is_not_null());
-    if let Some(after) = after {
-        query = query.filter(Column::Id.gt(after));
-    }
-    query.order_by_asc(Column::Id).limit(limit).all(db).await
-}
-
-/// Puts a push token sealed and hashed anew in place of the one that was read, if nobody changed it meanwhile.
-///
-/// # Errors
-/// Those of the store.
-pub async fn reseal(
-    db: &impl ConnectionTrait,
-    read: &Model,
-    mac: TokenMac,
-    sealed: Vec<u8>,
-) -> Result<bool, DbErr> {
-    let update = Entity::update_many()
-        .set(ActiveModel {
-            push_token_mac: Set(Some(mac)),
-            push_token: Set(Some(sealed)),
-            ..Default::default()
-        })
-        .filter(Column::Id.eq(read.id))
-        .filter(Column::PushToken.eq(read.push_token.clone()));
-    Ok(update.exec(db).await?.rows_affected == 1)
 }
