@@ -148,7 +148,7 @@ async fn fillers(app: &App, app_id: AppId, count: usize) -> Outcome<()> {
             .map(|_| filler(app, app_id, now, &claims))
             .collect();
         let transaction = app.store.begin().await?;
-        statements::insert(&transaction, &rows).await?;
+        statements::insert(&transaction, &rows.iter().collect::<Vec<_>>()).await?;
         app.store.commit(transaction).await?;
         left -= rows.len();
     }

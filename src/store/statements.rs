@@ -106,15 +106,12 @@ pub async fn read(
 ///
 /// # Errors
 /// Those of the store.
-pub async fn insert(db: &DatabaseTransaction, rows: &[session::Model]) -> Result<(), DbErr> {
-    let bytes = |row: &session::Model| 600 + row.claims.len() + row.user_agent.len();
+pub async fn insert(db: &DatabaseTransaction, rows: &[&session::Model]) -> Result<(), DbErr> {
+    let bytes = |row: &&session::Model| 600 + row.claims.len() + row.user_agent.len();
     for mut rest in records(db, rows, bytes) {
         while !rest.is_empty() {
             let (chunk, others) = rest.split_at(1 << rest.len().ilog2());
-            let models = chunk
-                .iter()
-                .cloned()
-                .map(IntoActiveModel::into_active_model);
+            let models = chunk.iter().map(|&row| row.clone().into_active_model());
             let mut statement =
                 session::Entity::insert_many(models).build(db.get_database_backend());
             if statement.db_backend == DbBackend::Sqlite {

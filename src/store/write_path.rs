@@ -288,7 +288,7 @@ impl Writing {
                     let is_there = rows.contains_key(&beginning.session.id);
                     let fits = is_there || beginning.epoch == epoch;
                     if fits && !is_there {
-                        begun.push((*beginning.session).clone());
+                        begun.push(&*beginning.session);
                     }
                     Done::Begun(fits)
                 }
