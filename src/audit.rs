@@ -2,24 +2,44 @@
 
 use std::{
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use entity::{AppId, AppKeyId, AuditEventId, Timestamp, audit_event, time::Span};
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait, IntoActiveModel};
+use tokio::time::timeout;
 
-use crate::{app::App, clock::Rng, error::Result, sessions::Listing};
+use crate::{app::App, apps::Turn, clock::Rng, error::Result, sessions::Listing};
 
 /// Refused attempts that are recorded in a minute; past it they are counted in the metrics only, so that
 /// nobody fills the store by knocking.
 const REFUSALS_A_MINUTE: u32 = 60;
+/// How long a refusal waits until it is recorded. Past it the answer is given, for it says nothing of the store; it is recorded
+/// when the store takes it.
+const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Who acts, and on which request.
+/// Who acts, by what right, and on which request.
 #[derive(Clone, Debug)]
 pub struct Actor {
     name: String,
+    right: Right,
     request_id: Option<String>,
     ip: Option<IpAddr>,
+    /// With the app of the right.
+    turn: Option<Arc<Turn>>,
+}
+
+/// What a right to act rests on. Whatever is written by it is written in a transaction that has looked at it again: see
+/// `apps/right.rs`.
+#[derive(Clone, Copy, Debug)]
+pub enum Right {
+    /// Whoever runs the program, and the program itself.
+    Own,
+    /// A root key.
+    RootKey(AppKeyId),
+    /// An app-key that was live when the app had seen so many changes.
+    AppKey { app_id: AppId, epoch: i64 },
 }
 
 /// What was done.
@@ -47,6 +67,7 @@ pub enum Action {
     DeviceDelete,
     DeviceUnregister,
     RegistrationCreate,
+    RegistrationRevoke,
     MasterKeyReplace,
     StoreRestore,
 }
@@ -61,9 +82,20 @@ pub struct Event {
 }
 
 impl Actor {
-    /// Somebody who presented this key.
-    pub fn key(id: AppKeyId) -> Self {
-        Self::named(&id.to_string())
+    /// Somebody who presented this root key.
+    pub fn root_key(id: AppKeyId) -> Self {
+        Self {
+            right: Right::RootKey(id),
+            ..Self::named(&id.to_string())
+        }
+    }
+
+    /// Somebody who presented this app-key, which was live when the app had seen so many changes.
+    pub fn app_key(id: AppKeyId, app_id: AppId, epoch: i64) -> Self {
+        Self {
+            right: Right::AppKey { app_id, epoch },
+            ..Self::named(&id.to_string())
+        }
     }
 
     /// Somebody without a good key.
@@ -81,6 +113,31 @@ impl Actor {
         Self::named("job")
     }
 
+    /// By what right.
+    pub fn right(&self) -> Right {
+        self.right
+    }
+
+    /// By this right.
+    #[must_use]
+    pub fn by(self, right: Right) -> Self {
+        Self { right, ..self }
+    }
+
+    /// In this turn with the app of the right, held alone.
+    #[must_use]
+    pub fn in_turn(self, turn: Arc<Turn>) -> Self {
+        Self {
+            turn: Some(turn),
+            ..self
+        }
+    }
+
+    /// The turn with the app of the right, if this actor has it.
+    pub fn turn(&self) -> Option<Arc<Turn>> {
+        self.turn.clone()
+    }
+
     /// On this request.
     #[must_use]
     pub fn on(self, request_id: Option<String>, ip: Option<IpAddr>) -> Self {
@@ -94,8 +151,10 @@ impl Actor {
     fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            right: Right::Own,
             request_id: None,
             ip: None,
+            turn: None,
         }
     }
 }
@@ -126,6 +185,7 @@ impl Action {
             Self::DeviceDelete => "device.delete",
             Self::DeviceUnregister => "device.unregister",
             Self::RegistrationCreate => "registration.create",
+            Self::RegistrationRevoke => "registration.revoke",
             Self::MasterKeyReplace => "master_key.replace",
             Self::StoreRestore => "store.restore",
         }
@@ -210,14 +270,17 @@ pub async fn record_refusal(app: &App, actor: Actor) {
     if !app.refusals.admits(now) {
         return;
     }
-    let event = Event::of_server(Action::RootRefused);
-    let recorded = record(&app.store.writer, &app.rng, now, &actor, [event]).await;
-    if let Err(error) = recorded {
-        tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "cannot record a refusal"
-        );
-    }
+    let (writer, rng) = (app.store.writer.clone(), app.rng.clone());
+    let recording = app.store.spawn(async move {
+        let event = Event::of_server(Action::RootRefused);
+        if let Err(error) = record(&writer, &rng, now, &actor, [event]).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot record a refusal"
+            );
+        }
+    });
+    let _ = timeout(PATIENCE, recording).await;
 }
 
 /// Counts refusals of the minute.

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use entity::Timestamp;
+use entity::{Timestamp, time::Span};
 #[expect(
     clippy::disallowed_types,
     reason = "the one place that asks the system"
@@ -18,9 +18,12 @@ use zeroize::Zeroizing;
 /// What is asked of the operating system at once: a request draws some 60 bytes, in several draws.
 const BUFFER: usize = 512;
 
-/// Tells the time.
+/// Tells the time, which may be set, and for how long the process runs, which only grows.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub struct Clock {
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    uptime: Arc<dyn Fn() -> Span + Send + Sync>,
+}
 
 /// The generator of all that must be unpredictable.
 #[derive(Clone)]
@@ -29,7 +32,12 @@ pub struct Rng(Arc<Mutex<dyn CryptoRng + Send>>);
 impl Clock {
     /// The clock of the operating system.
     pub fn system() -> Self {
-        Self::from_fn(|| {
+        let start = std::time::Instant::now();
+        let uptime = move || {
+            let millis = start.elapsed().as_millis();
+            Span::millis(i64::try_from(millis).unwrap_or(i64::MAX))
+        };
+        let now = || {
             #[expect(
                 clippy::disallowed_methods,
                 reason = "the one place that asks the system"
@@ -39,17 +47,39 @@ impl Clock {
                 .duration_since(std::time::UNIX_EPOCH)
                 .unwrap_or_default();
             Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
-        })
+        };
+        Self::from_fns(now, uptime)
     }
 
-    /// A clock that shows what `now` says.
+    /// A clock that shows what `now` says, and is never set.
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
+        let now = Arc::new(now);
+        let shown = now.clone();
+        Self {
+            now,
+            uptime: Arc::new(move || Span::millis(shown().as_millis())),
+        }
+    }
+
+    /// A clock that shows what `now` says, of a process that runs for `uptime`.
+    pub fn from_fns(
+        now: impl Fn() -> Timestamp + Send + Sync + 'static,
+        uptime: impl Fn() -> Span + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            now: Arc::new(now),
+            uptime: Arc::new(uptime),
+        }
     }
 
     /// Now. Asked once per operation, at its start.
     pub fn now(&self) -> Timestamp {
-        (self.0)()
+        (self.now)()
+    }
+
+    /// How much time has passed since some moment before: not counted while the machine sleeps.
+    pub fn uptime(&self) -> Span {
+        (self.uptime)()
     }
 }
 

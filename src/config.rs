@@ -1,17 +1,19 @@
 //! The settings: built-in defaults, then a file, then environment and flags.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use entity::{PlainSecret, time::Span};
 use ipnet::IpNet;
 use keys::{MasterKey, MasterKeyError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::database_url;
+
 /// The documented defaults, which are the program's own.
 pub const DEFAULTS: &str = include_str!("../renewd.default.toml");
 
 /// The effective settings; `renewd.default.toml` describes each.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub listen: SocketAddr,
@@ -29,12 +31,26 @@ pub struct Config {
     pub log_format: LogFormat,
     #[serde(deserialize_with = "read_networks")]
     pub trusted_proxies: Vec<IpNet>,
+    pub max_connections: u32,
+    pub max_connections_per_address: u32,
+    #[serde(deserialize_with = "read_positive")]
+    pub request_head_timeout: u32,
+    #[serde(deserialize_with = "read_positive")]
+    pub request_body_timeout: u32,
+    #[serde(deserialize_with = "read_positive")]
+    pub response_timeout: u32,
+    #[serde(deserialize_with = "read_positive")]
+    pub idle_timeout: u32,
     pub shutdown_delay: u32,
+    pub shutdown_timeout: u32,
     pub leeway: u32,
     pub jwks_max_age: u32,
     audit_retention_days: u32,
     #[serde(deserialize_with = "read_positive")]
     pub registration_refreshes_per_hour: u32,
+    pub device_events_per_minute: u32,
+    pub new_devices_per_hour: u32,
+    pub new_devices_of_subject_per_hour: u32,
 }
 
 /// How the connection to the database is protected.
@@ -89,11 +105,8 @@ pub enum ConfigError {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("in {origin}: {source}")]
-    Invalid {
-        origin: String,
-        source: Box<toml::de::Error>,
-    },
+    #[error("in {origin}: {message}")]
+    Invalid { origin: String, message: String },
     #[error("RENEWD_MASTER_KEY or RENEWD_PREVIOUS_MASTER_KEY: {0}")]
     MasterKey(#[from] MasterKeyError),
     #[error("RENEWD_ROOT_KEY must have 32 to 256 printable ASCII characters and no space")]
@@ -147,6 +160,11 @@ impl Config {
         Duration::from_secs(u64::from(self.shutdown_delay))
     }
 
+    /// How long what is under way may take after that.
+    pub fn shutdown_timeout(&self) -> Duration {
+        Duration::from_secs(u64::from(self.shutdown_timeout))
+    }
+
     /// The clock skew that is tolerated at a renewal.
     pub fn leeway(&self) -> Span {
         Span::seconds(i64::from(self.leeway))
@@ -168,9 +186,14 @@ impl Config {
     /// Never, but for a defect of ours.
     pub fn to_redacted_toml(&self) -> Result<String, toml::ser::Error> {
         let mut shown = self.clone();
-        shown.database_url = redact(&self.database_url());
+        shown.database_url = database_url::redacted(&self.database_url());
         toml::to_string(&shown)
     }
+}
+
+/// Whether this has the form of a root key, of ours or of its owner's making.
+pub fn may_be_root_key(text: &str) -> bool {
+    (32..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 impl Secrets {
@@ -181,7 +204,7 @@ impl Secrets {
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let root_key = variable("RENEWD_ROOT_KEY");
         if let Some(key) = &root_key
-            && !((32..=256).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()))
+            && !may_be_root_key(key)
         {
             return Err(ConfigError::RootKey);
         }
@@ -198,31 +221,33 @@ impl Secrets {
 }
 
 fn parse(text: &str, origin: &str) -> Result<toml::Table, ConfigError> {
-    toml::from_str(text).map_err(|source| invalid(origin, source))
+    toml::from_str(text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+        invalid(&format!("{origin}, line {line}"), error.message())
+    })
 }
 
 fn check(table: toml::Table, origin: &str) -> Result<Config, ConfigError> {
-    Config::deserialize(table).map_err(|source| invalid(origin, source))
+    Config::deserialize(table).map_err(|error| invalid(origin, error.to_string().trim_end()))
 }
 
-fn invalid(origin: &str, source: toml::de::Error) -> ConfigError {
+/// The line that is wrong is not shown, nor a value that may be a URL: a password may stand in either.
+fn invalid(origin: &str, message: &str) -> ConfigError {
+    let before_url = message.split_once("://").map(|(before, _)| {
+        let is_around = |character: char| character.is_whitespace() || "`'\"".contains(character);
+        let end = before.rfind(is_around).unwrap_or(0);
+        format!("{} ***", before[..end].trim_end())
+    });
     ConfigError::Invalid {
         origin: origin.to_owned(),
-        source: Box::new(source),
+        message: before_url.unwrap_or_else(|| message.to_owned()),
     }
 }
 
-/// Replaces the password of a URL by `***`.
-fn redact(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    match rest.rsplit_once('@') {
-        Some((user, host)) => {
-            let user = user.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:***@{host}")
-        }
-        None => url.to_owned(),
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_redacted_toml().unwrap_or_default())
     }
 }
 
@@ -347,9 +372,44 @@ mod tests {
     #[test]
     fn passwords_are_not_shown() {
         let config = load("database_url = 'postgres://me:secret@host/db'", "").unwrap();
-        let shown = config.to_redacted_toml().unwrap();
-        assert!(shown.contains("postgres://me:***@host/db"), "{shown}");
-        assert!(!shown.contains("secret"), "{shown}");
+        for shown in [config.to_redacted_toml().unwrap(), format!("{config:?}")] {
+            assert!(shown.contains("postgres://me:***@host/db"), "{shown}");
+            assert!(!shown.contains("secret"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_file_is_told_without_its_lines() {
+        for (file, expected) in [
+            (
+                "leeway = 1\ndatabase_url = 'postgres://me:secret@host/db\n",
+                "in renewd.toml, line 2: invalid literal string",
+            ),
+            (
+                "database_url = postgres://me:secret@host/db",
+                "in renewd.toml, line 1: ",
+            ),
+            (
+                "database_url = 'postgres://me:secret@host/db' x",
+                "in renewd.toml, line 1: ",
+            ),
+            (
+                "database_tls = 'postgres://me:secret@host/db'",
+                "in renewd.toml: unknown variant ***",
+            ),
+            (
+                "'postgres://me:secret@host/db' = 1",
+                "in renewd.toml: unknown field ***",
+            ),
+            (
+                "leeway = 'postgres://me:sec ret@host/db'",
+                "in renewd.toml: invalid type: string ***",
+            ),
+        ] {
+            let error = load(file, "").unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+            assert!(!error.contains("ret@"), "{error}");
+        }
     }
 
     #[test]

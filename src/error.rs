@@ -35,12 +35,34 @@ pub enum Error {
     /// The key is good, but may not do this.
     #[error("the key may not do this")]
     InsufficientKey,
+    /// The key is good, but belongs to no application that was registered.
+    #[error("the key belongs to no application")]
+    NotEnrolled,
+    /// The app was changed since the key of the caller was looked at: to be done anew, once that was done again. Nothing was
+    /// changed.
+    #[error("the app was changed meanwhile")]
+    Stale,
+    /// There are as many as there may be; the text says of what, and what to do.
+    #[error("{0}")]
+    TooMany(&'static str),
     /// A browser of an origin that the app does not allow.
     #[error("the origin is not allowed")]
     OriginNotAllowed,
     /// An auth token that is not good, or not for this.
     #[error("no valid auth token")]
     InvalidToken,
+    /// The auth token is good, but a device's: only a user may do this.
+    #[error("this is for users only")]
+    UserSessionRequired,
+    /// A device that is asked for an audience that neither its registration nor its app has.
+    #[error("the audience is not allowed")]
+    AudienceNotAllowed,
+    /// The device is another subject's: only a secret key gives it away.
+    #[error("the device is another subject's")]
+    DeviceOfAnother,
+    /// Asked too often: good again after this time.
+    #[error("asked too often")]
+    TooManyRequests { retry_after: Span },
     /// The device was disabled.
     #[error("the device is disabled")]
     DeviceDisabled,

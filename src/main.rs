@@ -2,7 +2,6 @@
 
 use std::{io::IsTerminal, process::ExitCode};
 
-use clap::Parser;
 use renewd::{
     cli::{self, Cli},
     config::{Config, LogFormat, LogLevel},
@@ -16,7 +15,7 @@ use tracing_subscriber::{
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match start(Cli::parse()) {
+    match start(Cli::read()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             cli::complain(&*error);
@@ -31,7 +30,10 @@ fn start(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(cli::run(cli, config))
+    let done = runtime.block_on(cli::run(cli, config));
+    // What still hangs, a name that is looked up for instance, does not keep the process.
+    runtime.shutdown_background();
+    done
 }
 
 /// The log goes to the standard error. Libraries are heard from `warn` on only: at lower levels some print
@@ -47,6 +49,8 @@ fn log(config: &Config) {
     };
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
+        // It warns of parameters of the store's URL that it does not know, with their values.
+        .with_target("sqlx_postgres::options::parse", LevelFilter::OFF)
         .with_target("renewd", level);
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())

@@ -181,6 +181,12 @@ impl MasterKeys {
         TokenMac::new(loaded.current.token_mac(token))
     }
 
+    /// The keyed hash by which the claims of a refresh token are marked. It changes with the master key, too.
+    pub fn claims_mac(&self, key: &str, claims: &[u8]) -> [u8; 16] {
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        loaded.current.claims_mac(key, claims)
+    }
+
     fn get(&self) -> Loaded {
         self.loaded
             .read()
@@ -334,9 +340,12 @@ fn write_new(path: &Path, key: &MasterKey) -> Result<(), MasterKeyFault> {
             .create_new(true)
             .mode(0o600)
             .open(path)?;
-        writeln!(file, "{}", key.to_base64().as_str())?;
         // Signing keys are sealed by it from now on: it must outlive a power cut as they do.
-        file.sync_all()?;
+        let written = writeln!(file, "{}", key.to_base64().as_str());
+        written.and_then(|()| file.sync_all()).inspect_err(|_| {
+            // Half a key would keep the next start from making one.
+            let _ = fs::remove_file(path);
+        })?;
         path.parent()
             .map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
     };

@@ -7,6 +7,7 @@ use prometheus_client::{
     metrics::{
         counter::Counter,
         family::Family,
+        gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
     registry::Registry,
@@ -15,6 +16,7 @@ use prometheus_client::{
 use crate::{
     devices::registration::Refreshed,
     error::{Error, Refusal, RegistrationRefusal, Result},
+    http::Counts,
     sessions::Grant,
 };
 
@@ -26,8 +28,13 @@ pub struct Metrics {
     renewals: Family<RenewalResult, Counter>,
     registrations: Family<RenewalResult, Counter>,
     verified: Counter,
+    prepared_anew: Counter,
     refusals: Counter,
+    refused_keys: Counter,
     jobs: Family<JobResult, Counter>,
+    clock_disbelieved: Gauge,
+    /// The connections of the listeners.
+    pub(crate) connections: Counts,
     registry: Arc<Registry>,
 }
 
@@ -60,8 +67,12 @@ impl Default for Metrics {
         let renewals = Family::default();
         let registrations = Family::default();
         let verified = Counter::default();
+        let prepared_anew = Counter::default();
         let refusals = Counter::default();
+        let refused_keys = Counter::default();
         let jobs = Family::default();
+        let clock_disbelieved = Gauge::default();
+        let connections = Counts::default();
         // 0.1 ms to 3.3 s.
         let durations = Family::<Route, Histogram>::new_with_constructor(|| {
             Histogram::new(exponential_buckets(0.0001, 2.0, 16))
@@ -85,19 +96,39 @@ impl Default for Metrics {
             verified.clone(),
         );
         registry.register(
+            "renewals_prepared_anew",
+            "Renewals that were prepared anew because their app was changed meanwhile",
+            prepared_anew.clone(),
+        );
+        registry.register(
             "administration_refused",
             "Requests to the administration without a good root key",
             refusals.clone(),
         );
+        registry.register(
+            "keys_refused",
+            "Requests without a good key where one is needed, the root key or an app's",
+            refused_keys.clone(),
+        );
         registry.register("job_runs", "Runs of jobs by their result", jobs.clone());
+        registry.register(
+            "clock_disbelieved",
+            "1 while the clock is far from the newest time that the store knows, so that the jobs rest",
+            clock_disbelieved.clone(),
+        );
+        connections.register(&mut registry);
         Self {
             requests,
             durations,
             renewals,
             registrations,
             verified,
+            prepared_anew,
             refusals,
+            refused_keys,
             jobs,
+            clock_disbelieved,
+            connections,
             registry: Arc::new(registry),
         }
     }
@@ -160,15 +191,30 @@ impl Metrics {
         self.verified.inc();
     }
 
+    /// Counts a renewal that is prepared anew.
+    pub fn prepares_anew(&self) {
+        self.prepared_anew.inc();
+    }
+
     /// Counts a request to the administration that was refused.
     pub fn refused(&self) {
         self.refusals.inc();
+    }
+
+    /// Counts a request that was refused for want of a good key of whatever kind.
+    pub fn key_refused(&self) {
+        self.refused_keys.inc();
     }
 
     /// Counts a run of a job.
     pub fn ran(&self, job: &'static str, succeeded: bool) {
         let result = if succeeded { "succeeded" } else { "failed" };
         self.jobs.get_or_create(&JobResult { job, result }).inc();
+    }
+
+    /// Shows whether the clock is believed.
+    pub fn believes_clock(&self, is_believed: bool) {
+        self.clock_disbelieved.set(i64::from(!is_believed));
     }
 
     /// The exposition in the text form of `OpenMetrics`.

@@ -1,11 +1,20 @@
 //! `app`: an application and its policy.
 
+use std::collections::BTreeMap;
+
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
     QuerySelect, entity::prelude::*,
 };
 
-use crate::{AppId, Timestamp};
+use crate::{AppId, Timestamp, time::Span};
+
+/// Seconds for which the parent of a refresh token may be answered again at most. While it is, an honest client and a thief
+/// would renew side by side.
+pub const LONGEST_REFRESH_GRACE: i64 = 60;
+
+/// Apps that one statement asks for: every engine takes so many parameters.
+const EPOCHS: usize = 1000;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "app")]
@@ -36,6 +45,8 @@ pub struct Model {
     pub allowed_origins: String,
     /// How often every token of it was declared dead: the sessions of another count are.
     pub flush_count: i64,
+    /// Counts the changes of the app, its app-keys and its signing keys.
+    pub epoch: i64,
     /// Counts the changes of its signing keys.
     pub key_changes: i64,
     /// When its signing keys were last rotated.
@@ -48,6 +59,8 @@ pub struct Model {
     pub registration_expiry: Option<i64>,
     /// Whether the sessions on a device end with its push token, when that is unregistered.
     pub push_binding: bool,
+    /// What the sessions of registered devices may be for, one audience a line.
+    pub device_audiences: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Option<Timestamp>,
     /// Set when it was deleted: nothing finds it any more, its rows are purged.
@@ -65,9 +78,20 @@ impl Model {
         self.issuer.as_deref().unwrap_or(&self.name)
     }
 
+    /// For how long the immediate parent of a refresh token is answered again. Apps of earlier releases may say longer than
+    /// it can be.
+    pub fn refresh_grace(&self) -> Span {
+        Span::seconds(Ord::min(self.refresh_grace, LONGEST_REFRESH_GRACE))
+    }
+
     /// The origins of browsers that may use its publishable keys.
     pub fn allowed_origins(&self) -> impl Iterator<Item = &str> {
         self.allowed_origins.lines()
+    }
+
+    /// The audiences that the sessions of every registered device may have.
+    pub fn device_audiences(&self) -> impl Iterator<Item = &str> {
+        self.device_audiences.iter().flat_map(|all| all.lines())
     }
 }
 
@@ -92,6 +116,59 @@ pub async fn find_for_update(db: &impl ConnectionTrait, id: AppId) -> Result<Opt
         .lock_exclusive()
         .one(db)
         .await
+}
+
+/// The changes so far of those of these apps that there are, deleted ones too.
+///
+/// # Errors
+/// Those of the store.
+pub async fn epochs(
+    db: &impl ConnectionTrait,
+    ids: &[AppId],
+) -> Result<BTreeMap<AppId, i64>, DbErr> {
+    let mut epochs = BTreeMap::new();
+    for ids in ids.chunks(EPOCHS) {
+        let read = Entity::find()
+            .select_only()
+            .columns([Column::Id, Column::Epoch])
+            .filter(Column::Id.is_in(ids.iter().copied()))
+            .into_tuple::<(AppId, i64)>();
+        epochs.extend(read.all(db).await?);
+    }
+    Ok(epochs)
+}
+
+/// Counts a change of the app, in the transaction that makes it, before anything else of it is read or written there: nobody
+/// else changes the app until the transaction ends. With `from`, only if nothing was changed since that many changes.
+/// `false` when something was, or there is no such app.
+///
+/// # Errors
+/// Those of the store.
+pub async fn advance(
+    db: &impl ConnectionTrait,
+    id: AppId,
+    from: Option<i64>,
+) -> Result<bool, DbErr> {
+    let mut update = Entity::update_many()
+        .col_expr(Column::Epoch, Column::Epoch.into_expr().add(1))
+        .filter(Column::Id.eq(id))
+        .filter(Column::DeletedAt.is_null());
+    if let Some(from) = from {
+        update = update.filter(Column::Epoch.eq(from));
+    }
+    Ok(update.exec(db).await?.rows_affected == 1)
+}
+
+/// Counts a change of every app: see [`advance`].
+///
+/// # Errors
+/// Those of the store.
+pub async fn advance_all(db: &impl ConnectionTrait) -> Result<(), DbErr> {
+    Entity::update_many()
+        .col_expr(Column::Epoch, Column::Epoch.into_expr().add(1))
+        .exec(db)
+        .await?;
+    Ok(())
 }
 
 /// At most `limit` apps older than `before`, the newest first.

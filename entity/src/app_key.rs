@@ -1,8 +1,11 @@
 //! `app_key`: the keys that backends, front ends and administrators present. Root keys have no app.
 
 use sea_orm::{
-    ActiveEnum, ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter,
-    QueryOrder, QuerySelect, entity::prelude::*,
+    ActiveEnum,
+    ActiveValue::{self, NotSet, Set},
+    ConnectionTrait, DbErr, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect,
+    entity::prelude::*,
 };
 
 use crate::{AppId, AppKeyId, SecretHash, SecretKind, Timestamp};
@@ -77,16 +80,79 @@ pub async fn find(db: &impl ConnectionTrait, id: AppKeyId) -> Result<Option<Mode
     Entity::find_by_id(id).one(db).await
 }
 
-/// Every key of the app.
+/// The keys of the app that were not revoked; some may have ended by the clock.
 ///
 /// # Errors
 /// Those of the store.
-pub async fn list_in(db: &impl ConnectionTrait, app_id: AppId) -> Result<Vec<Model>, DbErr> {
+pub async fn list_unrevoked_in(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+) -> Result<Vec<Model>, DbErr> {
     Entity::find()
         .filter(Column::AppId.eq(app_id))
+        .filter(Column::RevokedAt.is_null())
         .order_by_desc(Column::Id)
         .all(db)
         .await
+}
+
+/// The number of live keys of the app that belong to an application, or of those that belong to none.
+///
+/// # Errors
+/// Those of the store.
+pub async fn count_live_in(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    of_applications: bool,
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    let held = if of_applications {
+        Column::RegistrationId.is_not_null()
+    } else {
+        Column::RegistrationId.is_null()
+    };
+    Entity::find()
+        .filter(Column::AppId.eq(app_id))
+        .filter(held)
+        .filter(Column::RevokedAt.is_null())
+        .filter(Column::ExpiresAt.is_null().or(Column::ExpiresAt.gt(now)))
+        .count(db)
+        .await
+}
+
+/// Removes the app's keys that somebody has ended, by a revocation or by another key in their place, but for the `keep` that
+/// were made last; at most `limit` at a time. What ends by the clock alone is left to the purge.
+///
+/// # Errors
+/// Those of the store.
+pub async fn trim_ended_in(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    keep: u64,
+    limit: u64,
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    let was_replaced = Column::ReplacedAt.is_not_null().or(Column::Name.eq(""));
+    let ended = Column::RevokedAt
+        .is_not_null()
+        .or(Column::ExpiresAt.lte(now).and(was_replaced));
+    // Two statements: not every engine takes a LIMIT in the sub-query of a DELETE.
+    let ids: Vec<AppKeyId> = Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::AppId.eq(app_id))
+        .filter(ended)
+        .order_by_desc(Column::Id)
+        .offset(keep)
+        .limit(limit)
+        .into_tuple()
+        .all(db)
+        .await?;
+    if !ids.is_empty() {
+        let delete = Entity::delete_many().filter(Column::Id.is_in(ids));
+        delete.exec(db).await?;
+    }
+    Ok(())
 }
 
 /// Every root key.
@@ -98,6 +164,19 @@ pub async fn list_root(db: &impl ConnectionTrait) -> Result<Vec<Model>, DbErr> {
         .filter(Column::AppId.is_null())
         .filter(Column::Kind.eq(Kind::Root))
         .all(db)
+        .await
+}
+
+/// The number of live root keys.
+///
+/// # Errors
+/// Those of the store.
+pub async fn count_live_root(db: &impl ConnectionTrait, now: Timestamp) -> Result<u64, DbErr> {
+    Entity::find()
+        .filter(Column::AppId.is_null())
+        .filter(Column::RevokedAt.is_null())
+        .filter(Column::ExpiresAt.is_null().or(Column::ExpiresAt.gt(now)))
+        .count(db)
         .await
 }
 
@@ -126,9 +205,10 @@ pub async fn end_main_at(
     db: &impl ConnectionTrait,
     app_id: AppId,
     kind: Kind,
+    now: Timestamp,
     end: Timestamp,
 ) -> Result<(), DbErr> {
-    end_update(end)
+    end_update(now, end)
         .filter(Column::AppId.eq(app_id))
         .filter(Column::Kind.eq(kind))
         .filter(Column::Name.eq(""))
@@ -141,16 +221,20 @@ pub async fn end_main_at(
 ///
 /// # Errors
 /// Those of the store.
-pub async fn end_root_at(db: &impl ConnectionTrait, end: Timestamp) -> Result<(), DbErr> {
-    end_update(end)
+pub async fn end_root_at(
+    db: &impl ConnectionTrait,
+    now: Timestamp,
+    end: Timestamp,
+) -> Result<(), DbErr> {
+    end_update(now, end)
         .filter(Column::AppId.is_null())
         .exec(db)
         .await?;
     Ok(())
 }
 
-/// Notes that one key of the app is replaced, and lets it end at `end`, or at its own end where that is sooner.
-/// `false` when it is not live at `now`, or is replaced already.
+/// Notes that one key of the app is replaced, and lets it end at `end`, or at its own end where that is sooner. If an
+/// application holds it, every other key of that ends now. `false` when the key is not live at `now`, or is replaced already.
 ///
 /// # Errors
 /// Those of the store.
@@ -167,27 +251,55 @@ pub async fn replace(
                 key.expires_at.map_or(end, |own| std::cmp::min(own, end)),
             )),
             replaced_at: Set(Some(now)),
+            revoked_at: revoked_at(now, end),
             ..Default::default()
         })
         .filter(Column::Id.eq(key.id))
         .filter(Column::RevokedAt.is_null())
         .filter(Column::ReplacedAt.is_null())
         .filter(live);
-    Ok(update.exec(db).await?.rows_affected == 1)
+    if update.exec(db).await?.rows_affected != 1 {
+        return Ok(false);
+    }
+    if let Some(application) = &key.registration_id {
+        revoke_update(now)
+            .filter(Column::AppId.eq(key.app_id))
+            .filter(Column::RegistrationId.eq(application))
+            .filter(Column::Id.ne(key.id))
+            .exec(db)
+            .await?;
+    }
+    Ok(true)
 }
 
-fn end_update(end: Timestamp) -> sea_orm::UpdateMany<Entity> {
+/// What ends at once is revoked: by its date alone, a node whose clock is behind would go on taking it.
+fn revoked_at(now: Timestamp, end: Timestamp) -> ActiveValue<Option<Timestamp>> {
+    if end <= now { Set(Some(now)) } else { NotSet }
+}
+
+fn end_update(now: Timestamp, end: Timestamp) -> sea_orm::UpdateMany<Entity> {
     let later = Column::ExpiresAt.is_null().or(Column::ExpiresAt.gt(end));
     Entity::update_many()
         .set(ActiveModel {
             expires_at: Set(Some(end)),
+            revoked_at: revoked_at(now, end),
             ..Default::default()
         })
         .filter(Column::RevokedAt.is_null())
         .filter(later)
 }
 
-/// Revokes a key of the app. `false` when there is none, or it is revoked already.
+fn revoke_update(now: Timestamp) -> sea_orm::UpdateMany<Entity> {
+    Entity::update_many()
+        .set(ActiveModel {
+            revoked_at: Set(Some(now)),
+            ..Default::default()
+        })
+        .filter(Column::RevokedAt.is_null())
+}
+
+/// Revokes a key of the app; if an application holds it, or held it, every key of that. `false` when there is none, or all are
+/// revoked already.
 ///
 /// # Errors
 /// Those of the store.
@@ -197,15 +309,43 @@ pub async fn revoke_in(
     id: AppKeyId,
     now: Timestamp,
 ) -> Result<bool, DbErr> {
-    let update = Entity::update_many()
-        .set(ActiveModel {
-            revoked_at: Set(Some(now)),
-            ..Default::default()
-        })
+    let Some(key) = find(db, id).await?.filter(|key| key.app_id == Some(app_id)) else {
+        return Ok(false);
+    };
+    let of_it = match key.registration_id {
+        Some(application) => Column::RegistrationId.eq(application),
+        None => Column::Id.eq(id),
+    };
+    let update = revoke_update(now)
         .filter(Column::AppId.eq(app_id))
-        .filter(Column::Id.eq(id))
-        .filter(Column::RevokedAt.is_null());
-    Ok(update.exec(db).await?.rows_affected == 1)
+        .filter(of_it);
+    Ok(update.exec(db).await?.rows_affected > 0)
+}
+
+/// Revokes every key of every application of the app.
+///
+/// # Errors
+/// Those of the store.
+pub async fn revoke_applications(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    revoke_update(now)
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::RegistrationId.is_not_null())
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Revokes every key of every app that still works; gives the number.
+///
+/// # Errors
+/// Those of the store.
+pub async fn revoke_all(db: &impl ConnectionTrait, now: Timestamp) -> Result<u64, DbErr> {
+    let update = revoke_update(now).filter(Column::AppId.is_not_null());
+    Ok(update.exec(db).await?.rows_affected)
 }
 
 /// Notes that the key was used, if that was not noted since.

@@ -60,6 +60,15 @@ pub async fn list(
     query.order_by_desc(Column::Id).limit(limit).all(db).await
 }
 
+/// When the last event was recorded.
+///
+/// # Errors
+/// Those of the store.
+pub async fn last_at(db: &impl ConnectionTrait) -> Result<Option<Timestamp>, DbErr> {
+    let last = Entity::find().order_by_desc(Column::Id).one(db).await?;
+    Ok(last.map(|event| event.at))
+}
+
 /// Removes at most `limit` events of before `end`; gives the number.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! `device`: one row an app and physical device, however often its push token changes.
 
+mod registered;
 mod seal;
 mod stale;
 
@@ -8,6 +9,7 @@ use sea_orm::{
     QueryFilter, QueryOrder, QuerySelect, Select, entity::prelude::*,
 };
 
+pub use registered::{LONGEST_NAME, find_registered, is_device, name_subject, subject_of};
 pub use seal::{page_sealed, reseal};
 pub use stale::{drop_stale_push_tokens, purge_in, purge_stale};
 
@@ -19,9 +21,9 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: DeviceId,
     pub app_id: AppId,
-    /// What the client calls itself; of one device of the app.
+    /// What the client calls itself; of one device of the subject.
     pub client_id: Option<String>,
-    /// Its user, as far as known.
+    /// Its user, as far as known; `device:` and its name, if it was registered. One that has a name has a subject.
     pub sub: Option<String>,
     pub platform: Option<Platform>,
     /// The keyed hash of its push token; of one device of the app.
@@ -143,22 +145,6 @@ pub async fn find_in(
         .await
 }
 
-/// The device of the app that the client calls so.
-///
-/// # Errors
-/// Those of the store.
-pub async fn find_by_client(
-    db: &impl ConnectionTrait,
-    app_id: AppId,
-    client_id: &str,
-) -> Result<Option<Model>, DbErr> {
-    Entity::find()
-        .filter(Column::AppId.eq(app_id))
-        .filter(Column::ClientId.eq(client_id))
-        .one(db)
-        .await
-}
-
 /// The device, of any app: whoever calls compares the app. Nobody else changes it until the transaction ends.
 ///
 /// # Errors
@@ -181,15 +167,29 @@ pub async fn find_for_update(
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Marks<'a> {
     pub id: Option<DeviceId>,
-    pub client_id: Option<&'a str>,
+    pub name: Option<Name<'a>>,
     pub push_tokens: &'a [TokenMac],
+}
+
+/// What the client of a subject calls its device.
+#[derive(Clone, Copy, Debug)]
+pub struct Name<'a> {
+    pub sub: &'a str,
+    pub client_id: &'a str,
+}
+
+impl Name<'_> {
+    /// Whether the device is called so.
+    pub fn is_of(&self, row: &Model) -> bool {
+        row.sub.as_deref() == Some(self.sub) && row.client_id.as_deref() == Some(self.client_id)
+    }
 }
 
 impl Marks<'_> {
     fn fit(&self, row: &Model) -> bool {
         let has_token = |mac: &TokenMac| row.push_token_mac.as_ref() == Some(mac);
         self.id == Some(row.id)
-            || (self.client_id.is_some() && row.client_id.as_deref() == self.client_id)
+            || self.name.is_some_and(|name| name.is_of(row))
             || self.push_tokens.iter().any(has_token)
     }
 }
@@ -210,8 +210,9 @@ pub async fn known_for_update(
     if let Some(id) = marks.id {
         ids.extend(ids_of(db, app_id, Column::Id.eq(id)).await?);
     }
-    if let Some(client_id) = marks.client_id {
-        ids.extend(ids_of(db, app_id, Column::ClientId.eq(client_id)).await?);
+    if let Some(Name { sub, client_id }) = marks.name {
+        let is_called_so = Column::ClientId.eq(client_id).and(Column::Sub.eq(sub));
+        ids.extend(ids_of(db, app_id, is_called_so).await?);
     }
     if !marks.push_tokens.is_empty() {
         let has_one = Column::PushTokenMac.is_in(marks.push_tokens.iter().cloned());

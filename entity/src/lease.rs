@@ -5,7 +5,11 @@ use sea_orm::{
     entity::prelude::*, sea_query::OnConflict,
 };
 
-use crate::{NodeId, Timestamp};
+use crate::{NodeId, Timestamp, time::Span};
+
+/// How far ahead the end of a lease may be: it is taken for 30 seconds, by a clock that may differ. One that ends later was
+/// taken by a clock that was wrong, and is free.
+const LONGEST: Span = Span::seconds(90);
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "lease")]
@@ -26,6 +30,14 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// Who holds it at `now`.
+    pub fn holder_at(&self, now: Timestamp) -> Option<NodeId> {
+        self.holder
+            .filter(|_| now < self.expires_at && self.expires_at <= now + LONGEST)
+    }
+}
 
 /// Takes or extends the lease, if nobody else holds it at `now`. `false` when somebody does.
 ///
@@ -54,7 +66,11 @@ pub async fn take(
         )
         .exec_without_returning(db)
         .await?;
-    let free = Column::Holder.eq(node).or(Column::ExpiresAt.lte(now));
+    let free = Column::Holder
+        .eq(node)
+        .or(Column::Holder.is_null())
+        .or(Column::ExpiresAt.lte(now))
+        .or(Column::ExpiresAt.gt(now + LONGEST));
     let update = Entity::update_many()
         .set(ActiveModel {
             holder: Set(Some(node)),
@@ -83,6 +99,8 @@ pub async fn release(
     };
     Entity::update_many()
         .set(ActiveModel {
+            // Free, whatever anybody's clock shows.
+            holder: Set(None),
             expires_at: Set(now),
             last_run_at: Set(Some(now)),
             last_rows: rows,

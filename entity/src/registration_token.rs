@@ -34,6 +34,11 @@ pub struct Model {
     /// Seconds for which each token of the lineage lives; `None`: as the app's policy says.
     pub lifetime: Option<i64>,
     pub allow_on_behalf_of_registration: bool,
+    /// The subject of its sessions, which never changes. `None`: it began in a release that did not tell.
+    pub sub: Option<String>,
+    /// The claims of its sessions, a JSON object, and the audiences that they may have, a JSON array of texts.
+    pub claims: Option<String>,
+    pub audiences: Option<String>,
     /// What the device has done in the hour that began then.
     pub window_started_at: Timestamp,
     pub window_count: i64,
@@ -129,26 +134,17 @@ pub async fn revoke_of_device(
     Ok(ended.exec(db).await?.rows_affected == 1)
 }
 
-/// Gives the lineage of a device of the app to another one, which has none.
+/// Whether the device has a lineage that was not ended.
 ///
 /// # Errors
 /// Those of the store.
-pub async fn move_to(
+pub async fn lives_on(
     db: &impl ConnectionTrait,
     app_id: AppId,
-    from: DeviceId,
-    to: DeviceId,
-) -> Result<(), DbErr> {
-    Entity::update_many()
-        .set(ActiveModel {
-            device_id: Set(to),
-            ..Default::default()
-        })
-        .filter(Column::AppId.eq(app_id))
-        .filter(Column::DeviceId.eq(from))
-        .exec(db)
-        .await?;
-    Ok(())
+    device_id: DeviceId,
+) -> Result<bool, DbErr> {
+    let found = find_of_device(db, app_id, device_id).await?;
+    Ok(found.is_some_and(|row| row.revoked_at.is_none()))
 }
 
 /// Ends at most `limit` lineages of the app; gives the number.
@@ -167,6 +163,14 @@ pub async fn revoke_in(
     let ids = ids(db, live, limit).await?;
     let ended = end(now).filter(Column::Id.is_in(ids)).exec(db).await?;
     Ok(ended.rows_affected)
+}
+
+/// Ends every lineage of every app; gives the number.
+///
+/// # Errors
+/// Those of the store.
+pub async fn revoke_all(db: &impl ConnectionTrait, now: Timestamp) -> Result<u64, DbErr> {
+    Ok(end(now).exec(db).await?.rows_affected)
 }
 
 fn end(now: Timestamp) -> sea_orm::UpdateMany<Entity> {

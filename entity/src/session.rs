@@ -224,7 +224,8 @@ pub enum Target {
     Device(DeviceId),
 }
 
-/// Ends what is live of `target` in the app; gives the number of sessions that this ended.
+/// Ends what of `target` in the app has not been ended, whatever its dates: a node whose clock is behind, or the leeway,
+/// may still renew what has expired. Gives the number of sessions that this ended.
 ///
 /// # Errors
 /// Those of the store.
@@ -242,8 +243,7 @@ pub async fn revoke_in(
             ..Default::default()
         })
         .filter(Column::AppId.eq(app_id))
-        .filter(Column::RevokedAt.is_null())
-        .filter(Column::ExpiresAt.gt(now));
+        .filter(Column::RevokedAt.is_null());
     let update = match target {
         Target::Session(id) => update.filter(Column::Id.eq(*id)),
         Target::Subject(sub, None) => update.filter(Column::Sub.eq(sub)),
@@ -294,7 +294,28 @@ pub async fn tie(
     Ok(update.exec(db).await?.rows_affected == 1)
 }
 
-/// Ties the sessions on a device of the app to another one.
+/// Whether there is a session on the device of the app that has not ended.
+///
+/// # Errors
+/// Those of the store.
+pub async fn lives_on(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    device_id: DeviceId,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let live = Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::DeviceId.eq(device_id))
+        .filter(Column::AppId.eq(app_id))
+        .filter(Column::RevokedAt.is_null())
+        .filter(Column::ExpiresAt.gt(now));
+    let found: Option<SessionId> = live.into_tuple().one(db).await?;
+    Ok(found.is_some())
+}
+
+/// Ties the sessions on a device of the app to another one, of the same subject.
 ///
 /// # Errors
 /// Those of the store.

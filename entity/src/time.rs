@@ -24,6 +24,22 @@ impl Span {
         Self(seconds.saturating_mul(1000))
     }
 
+    /// So many milliseconds.
+    pub const fn millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// This without `other`; nothing, if that is longer.
+    #[must_use]
+    pub fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0).max(0))
+    }
+
     /// Whole seconds, rounded up: whoever waits so long has waited enough.
     pub const fn as_seconds_ceil(self) -> i64 {
         self.0.saturating_add(999).div_euclid(1000)
@@ -82,6 +98,12 @@ impl Timestamp {
         let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
         let millis = time.unix_timestamp_nanos().div_euclid(1_000_000);
         i64::try_from(millis).ok().map(Self)
+    }
+
+    /// The time between this and `other`, whichever is the later one.
+    #[must_use]
+    pub fn distance(self, other: Self) -> Span {
+        self.since(other).max(other.since(self))
     }
 
     pub(crate) fn unsigned_millis(self) -> u64 {

@@ -8,7 +8,7 @@ mod seal;
 mod signing_key;
 
 pub use algorithm::{Algorithm, KeyType, UnsupportedAlgorithm};
-pub use jws::{InvalidToken, TokenType, key_id, read_unverified, sign, verify};
+pub use jws::{InvalidToken, TokenType, claims_unverified, key_id, sign, verify};
 pub use pair::generate;
 pub use seal::{MasterKey, MasterKeyError, SealError};
 pub use signing_key::{Jwk, KeyError, PrivateKey, PublicKey, SigningKey};

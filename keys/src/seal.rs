@@ -16,6 +16,7 @@ pub struct MasterKey {
     bytes: Zeroizing<[u8; 32]>,
     cipher: LessSafeKey,
     recognition: hmac::Key,
+    mark: hmac::Key,
     push: hmac::Key,
 }
 
@@ -27,10 +28,10 @@ fn derive(master: &[u8], purpose: &[u8]) -> hmac::Key {
 }
 
 /// HMAC-SHA-256 (RFC 2104), cut to 128 bits.
-fn mac(key: &hmac::Key, parts: &[&str]) -> [u8; 16] {
+fn mac(key: &hmac::Key, parts: &[&[u8]]) -> [u8; 16] {
     let mut context = hmac::Context::with_key(key);
     for part in parts {
-        context.update(part.as_bytes());
+        context.update(part);
     }
     let mut mac = [0; 16];
     mac.copy_from_slice(&context.sign().as_ref()[..16]);
@@ -76,6 +77,7 @@ impl MasterKey {
         Ok(Self {
             cipher: LessSafeKey::new(cipher),
             recognition: derive(bytes.as_ref(), b"renewd/recognition-of-refresh-tokens"),
+            mark: derive(bytes.as_ref(), b"renewd/mark-of-refresh-tokens"),
             push: derive(bytes.as_ref(), b"renewd/push-tokens"),
             bytes,
         })
@@ -95,13 +97,18 @@ impl MasterKey {
     /// A keyed hash of a token: who reads the store learns nothing of the token, and who writes to it cannot make one that
     /// is recognised.
     pub fn token_mac(&self, token: &str) -> [u8; 16] {
-        mac(&self.recognition, &[token])
+        mac(&self.recognition, &[token.as_bytes()])
+    }
+
+    /// A keyed hash of the claims of a token, which names its signing key by an id of one length.
+    pub fn claims_mac(&self, key: &str, claims: &[u8]) -> [u8; 16] {
+        mac(&self.mark, &[key.as_bytes(), claims])
     }
 
     /// A keyed hash of a push token, by which it is found in its app: that two apps know one token does not show. `app` has
     /// one length.
     pub fn push_mac(&self, app: &str, token: &str) -> [u8; 16] {
-        mac(&self.push, &[app, token])
+        mac(&self.push, &[app.as_bytes(), token.as_bytes()])
     }
 
     /// The form in which it is written to its file.
@@ -197,11 +204,12 @@ mod tests {
         for key in &keys {
             macs.extend([key.token_mac("at"), key.push_mac("a", "t")]);
             macs.extend([key.push_mac("b", "t"), key.push_mac("a", "u")]);
+            macs.extend([key.claims_mac("a", b"t"), key.claims_mac("b", b"t")]);
         }
         assert_eq!(keys[0].push_mac("a", "t"), macs[1]);
         macs.sort_unstable();
         macs.dedup();
-        assert_eq!(macs.len(), 8);
+        assert_eq!(macs.len(), 12);
     }
 
     #[test]

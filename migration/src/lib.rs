@@ -10,6 +10,9 @@ mod m20261120_000003_recognition;
 mod m20261120_000004_purge;
 mod m20261120_000005_devices;
 mod m20261120_000006_registration;
+mod m20261125_000007_app_epoch;
+mod m20261125_000008_device_subjects;
+mod steps;
 
 /// Brings a store to the tables of this release.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000004_purge::Migration),
             Box::new(m20261120_000005_devices::Migration),
             Box::new(m20261120_000006_registration::Migration),
+            Box::new(m20261125_000007_app_epoch::Migration),
+            Box::new(m20261125_000008_device_subjects::Migration),
         ]
     }
 }

@@ -4,7 +4,10 @@ use sea_orm_migration::prelude::{
 };
 use sea_orm_migration::sea_orm;
 
-use crate::dialect::{Dialect, count};
+use crate::{
+    dialect::{Dialect, count},
+    steps::Steps,
+};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -91,6 +94,7 @@ enum Setting {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let manager = &Steps(manager);
         let dialect = Dialect::of(manager).await?;
         manager
             .create_table(
@@ -244,6 +248,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let manager = &Steps(manager);
         for table in [
             Session::Table.into_iden(),
             SigningKey::Table.into_iden(),

@@ -1,10 +1,13 @@
 use sea_orm_migration::prelude::{
-    ColumnDef, ConnectionTrait, DbErr, DeriveIden, DeriveMigrationName, Expr, Index, IntoIden,
-    MigrationTrait, Query, SchemaManager, Table, async_trait,
+    ColumnDef, ConnectionTrait, DbErr, DeriveIden, DeriveMigrationName, Expr, ExprTrait, Index,
+    IntoIden, MigrationTrait, Query, SchemaManager, Table, async_trait,
 };
 use sea_orm_migration::sea_orm;
 
-use crate::dialect::{Dialect, count};
+use crate::{
+    dialect::{Dialect, count},
+    steps::Steps,
+};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -67,7 +70,7 @@ const LONGEST_LIFE: i64 = 31_536_000;
 const REGISTRATION_GRACE: i64 = 86_400;
 
 async fn add(
-    manager: &SchemaManager<'_>,
+    manager: &Steps<'_, '_>,
     table: impl IntoIden,
     column: ColumnDef,
 ) -> Result<(), DbErr> {
@@ -80,7 +83,7 @@ async fn add(
 }
 
 async fn remove(
-    manager: &SchemaManager<'_>,
+    manager: &Steps<'_, '_>,
     table: impl IntoIden,
     column: impl IntoIden,
 ) -> Result<(), DbErr> {
@@ -94,6 +97,7 @@ async fn remove(
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let manager = &Steps(manager);
         let dialect = Dialect::of(manager).await?;
         let changes = count(App::KeyChanges).not_null().default(0).to_owned();
         add(manager, App::Table, changes).await?;
@@ -144,6 +148,7 @@ impl MigrationTrait for Migration {
         let backfill = Query::update()
             .table(SigningKey::Table)
             .value(SigningKey::ActivatesAt, Expr::col(SigningKey::CreatedAt))
+            .and_where(Expr::col(SigningKey::ActivatesAt).eq(0))
             .to_owned();
         manager.get_connection().execute(&backfill).await?;
 
@@ -191,6 +196,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let manager = &Steps(manager);
         for table in [Lease::Table.into_iden(), AuditEvent::Table.into_iden()] {
             manager
                 .drop_table(Table::drop().table(table).to_owned())

@@ -4,6 +4,8 @@ use sea_orm_migration::prelude::{
 };
 use sea_orm_migration::sea_orm;
 
+use crate::steps::Steps;
+
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
@@ -16,6 +18,7 @@ enum Session {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let manager = &Steps(manager);
         let mac = ColumnDef::new(Session::RefreshMac)
             .var_binary(16)
             .to_owned();
@@ -27,6 +30,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let manager = &Steps(manager);
         let alter = Table::alter()
             .table(Session::Table)
             .drop_column(Session::RefreshMac)

@@ -6,7 +6,7 @@ use sea_orm_migration::{
     sea_orm::{self, DbBackend},
 };
 
-use crate::dialect::count;
+use crate::{dialect::count, steps::Steps};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -21,6 +21,7 @@ enum Session {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let manager = &Steps(manager);
         let purge_at = count(Session::PurgeAt).not_null().default(0).to_owned();
         let alter = Table::alter()
             .table(Session::Table)
@@ -32,8 +33,9 @@ impl MigrationTrait for Migration {
             DbBackend::MySql => "DIV",
             _ => "/",
         };
-        let fill =
-            format!("UPDATE session SET purge_at = (expires_at {divide} 86400000 + 2) * 86400000");
+        let fill = format!(
+            "UPDATE session SET purge_at = (expires_at {divide} 86400000 + 2) * 86400000 WHERE purge_at = 0"
+        );
         manager.get_connection().execute_unprepared(&fill).await?;
         manager
             .create_index(
@@ -55,6 +57,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let manager = &Steps(manager);
         manager
             .create_index(
                 Index::create()

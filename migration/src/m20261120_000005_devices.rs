@@ -4,7 +4,10 @@ use sea_orm_migration::prelude::{
 };
 use sea_orm_migration::sea_orm;
 
-use crate::dialect::{Dialect, count};
+use crate::{
+    dialect::{Dialect, count},
+    steps::Steps,
+};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -46,6 +49,7 @@ enum Session {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let manager = &Steps(manager);
         let dialect = Dialect::of(manager).await?;
         manager
             .create_table(
@@ -127,6 +131,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let manager = &Steps(manager);
         manager
             .drop_index(
                 Index::drop()

@@ -4,7 +4,10 @@ use sea_orm_migration::prelude::{
 };
 use sea_orm_migration::sea_orm;
 
-use crate::dialect::{Dialect, count};
+use crate::{
+    dialect::{Dialect, count},
+    steps::Steps,
+};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -34,6 +37,7 @@ enum RegistrationToken {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let manager = &Steps(manager);
         let dialect = Dialect::of(manager).await?;
         // No foreign key: a lineage outlives its device and its app, so that whoever comes back is told why he is refused.
         manager
@@ -92,6 +96,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let manager = &Steps(manager);
         let table = Table::drop().table(RegistrationToken::Table).to_owned();
         manager.drop_table(table).await
     }

@@ -32,6 +32,7 @@ impl Example for CreateRequest {
             registration_grace: 86_400,
             registration_expire: None,
             push_binding: false,
+            device_audiences: vec!["telemetry".to_owned()],
         }
     }
 }
@@ -56,6 +57,7 @@ impl Example for UpdateRequest {
             registration_grace: None,
             registration_expire: MaybeUndefined::Undefined,
             push_binding: None,
+            device_audiences: None,
         }
     }
 }
@@ -96,6 +98,7 @@ fn example_app() -> AppObject {
         registration_grace: 86_400,
         registration_expire: None,
         push_binding: false,
+        device_audiences: vec!["telemetry".to_owned()],
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
         Tag,
         auth::RootKey,
         body::{Body, MaybeBody},
-        failure::{Failure, KeyedItem, KeyedItemBody, KeyedItemQuery},
+        failure::{Failure, KeyedChange, KeyedItem, KeyedItemChange, KeyedItemQuery, Open},
         types::{Id, StatusResponse, default_limit},
     },
     app::App,
@@ -125,7 +125,8 @@ pub struct AppKeyObject {
 impl AppKeys {
     /// Replace an app's main key
     ///
-    /// The old one works for `overlap` seconds more: a day, unless something else is asked for.
+    /// The old one works for `overlap` seconds more: a day, unless something else is asked for. With the secret key and an overlap
+    /// of 0, the tokens of all applications of SCAEM end, too.
     #[oai(
         path = "/:app_id/rotate/key",
         method = "post",
@@ -137,7 +138,7 @@ impl AppKeys {
         RootKey(actor): RootKey,
         app_id: Path<Id<AppId>>,
         body: MaybeBody<RotateKeyRequest>,
-    ) -> Reply<RotateKeyResponse, KeyedItemBody> {
+    ) -> Reply<RotateKeyResponse, KeyedItemChange> {
         let Id(id) = app_id.0;
         Ok(Json(rotate(app, &actor, id, &body.0).await?))
     }
@@ -154,11 +155,16 @@ impl AppKeys {
         Data(app): Data<&Arc<App>>,
         RootKey(actor): RootKey,
         app_id: Path<Id<AppId>>,
-    ) -> Reply<RotateKeyResponse, KeyedItem> {
+    ) -> Reply<RotateKeyResponse, KeyedChange> {
         let Id(id) = app_id.0;
         Ok(Json(
             rotate(app, &actor, id, &RotateKeyRequest::default()).await?,
         ))
+    }
+
+    #[oai(path = "/:app_id/rotate/key", method = "head", hidden)]
+    async fn rotate_get_head(&self) -> Result<(), Failure<Open>> {
+        Err(Failure::no_head())
     }
 
     /// List the app-keys
@@ -186,7 +192,7 @@ impl AppKeys {
 
     /// Make an app-key
     ///
-    /// Beside those that there are. It is shown this once.
+    /// Beside those that there are: 100 may live at once. It is shown this once.
     #[oai(
         path = "/:app_id/keys",
         method = "post",
@@ -198,7 +204,7 @@ impl AppKeys {
         RootKey(actor): RootKey,
         app_id: Path<Id<AppId>>,
         body: Body<CreateKeyRequest>,
-    ) -> Reply<CreateKeyResponse, KeyedItemBody> {
+    ) -> Reply<CreateKeyResponse, KeyedItemChange> {
         let (Id(id), request) = (app_id.0, body.value);
         let new = NewAppKey {
             kind: request.kind.into(),

@@ -30,7 +30,7 @@ pub struct CreateRequest {
     /// Life of a refresh token: a session ends that is not renewed for so long.
     #[oai(validator(minimum(value = "60"), maximum(value = "31536000")))]
     pub refresh_expire: i64,
-    /// From its issue until a refresh token may be used; below `refresh_expire`.
+    /// From its issue until a refresh token may be used; below `token_expire` and `refresh_expire`.
     #[oai(validator(minimum(value = "0"), maximum(value = "31536000")))]
     pub refresh_notbefore: i64,
     pub key_type: KeyTypeName,
@@ -42,8 +42,8 @@ pub struct CreateRequest {
     /// `iss` of the tokens; the app's name, unless set.
     #[oai(nullable, validator(min_length = 1, max_length = 255))]
     pub issuer: Option<String>,
-    /// For how long the immediate parent of a refresh token is answered again; 0 is strictly single use.
-    #[oai(default, validator(minimum(value = "0"), maximum(value = "31536000")))]
+    /// For how long the immediate parent of a refresh token is answered again; 0 is strictly single use. Below `token_expire`.
+    #[oai(default, validator(minimum(value = "0"), maximum(value = "60")))]
     pub refresh_grace: i64,
     /// Absolute life of a session, however often it is renewed.
     #[oai(
@@ -73,6 +73,10 @@ pub struct CreateRequest {
     /// Whether the sessions on a device end when its push token is reported to be unregistered: the app was removed from it.
     #[oai(default)]
     pub push_binding: bool,
+    /// What the sessions of devices with a registration token may be for, beside what is said when one is created. The first
+    /// one is that of a session that asks for none.
+    #[oai(default, validator(max_items = 50))]
+    pub device_audiences: Vec<String>,
 }
 
 /// Changes of an app; what is left out stays. `null` removes `issuer`, `session_expire`,
@@ -110,7 +114,7 @@ pub struct UpdateRequest {
     pub rotation_period: Option<i64>,
     #[oai(nullable, validator(min_length = 1, max_length = 255))]
     pub issuer: MaybeUndefined<String>,
-    #[oai(nullable, validator(minimum(value = "0"), maximum(value = "31536000")))]
+    #[oai(nullable, validator(minimum(value = "0"), maximum(value = "60")))]
     pub refresh_grace: Option<i64>,
     #[oai(
         nullable,
@@ -130,6 +134,8 @@ pub struct UpdateRequest {
     pub registration_expire: MaybeUndefined<i64>,
     #[oai(nullable)]
     pub push_binding: Option<bool>,
+    #[oai(nullable, validator(max_items = 50))]
+    pub device_audiences: Option<Vec<String>>,
 }
 
 const fn default_registration_grace() -> i64 {
@@ -197,6 +203,7 @@ pub struct AppObject {
     #[oai(nullable)]
     pub registration_expire: Option<i64>,
     pub push_binding: bool,
+    pub device_audiences: Vec<String>,
 }
 
 /// The public keys of an app.
@@ -241,6 +248,7 @@ impl From<CreateRequest> for NewApp {
             registration_grace: request.registration_grace,
             registration_expire: request.registration_expire,
             push_binding: request.push_binding,
+            device_audiences: request.device_audiences,
         }
     }
 }
@@ -265,6 +273,7 @@ impl From<UpdateRequest> for AppChanges {
             registration_grace: request.registration_grace,
             registration_expire: change(request.registration_expire),
             push_binding: request.push_binding,
+            device_audiences: request.device_audiences,
         }
     }
 }
@@ -326,6 +335,7 @@ impl AppObject {
             registration_grace: app.registration_grace,
             registration_expire: app.registration_expiry,
             push_binding: app.push_binding,
+            device_audiences: app.device_audiences().map(str::to_owned).collect(),
         }
     }
 }

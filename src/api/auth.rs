@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use entity::{AppId, PlainSecret, app_key};
-use poem::{Request, http::header};
-use poem_openapi::{SecurityScheme, auth::ApiKey};
+use poem::{Request, RequestBody, http::header};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions, SecurityScheme,
+    auth::ApiKey,
+    registry::{MetaSecurityScheme, Registry},
+};
 
 use crate::{
     api::{client::address, edge::RequestName},
@@ -14,16 +18,49 @@ use crate::{
     error::Error,
 };
 
-/// A root key, bare or as Bearer.
-#[derive(SecurityScheme)]
-#[oai(
-    rename = "root_key",
-    ty = "api_key",
-    key_name = "Authorization",
-    key_in = "header",
-    checker = "check_root"
-)]
+/// A root key, bare or as Bearer. Not derived: a missing one is recorded as a wrong one is.
+#[derive(Debug)]
 pub struct RootKey(pub Actor);
+
+impl<'a> ApiExtractor<'a> for RootKey {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        let scheme = MetaSecurityScheme {
+            ty: "apiKey",
+            description: Some("A root key, bare or as Bearer."),
+            name: Some("Authorization"),
+            key_in: Some("header"),
+            scheme: None,
+            bearer_format: None,
+            flows: None,
+            openid_connect_url: None,
+        };
+        registry.create_security_scheme("root_key", scheme);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec!["root_key"]
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let app = state(request)?;
+        let header = request.headers().get(header::AUTHORIZATION);
+        let key = header.and_then(|key| key.to_str().ok()).unwrap_or_default();
+        let key = ApiKey {
+            key: key.to_owned(),
+        };
+        Ok(Self(
+            authenticate_root(app, presented(app, request, &key)).await?,
+        ))
+    }
+}
 
 /// A secret app-key of the app in the path, bare or as Bearer.
 #[derive(SecurityScheme)]
@@ -59,11 +96,6 @@ pub struct WorkspaceKey(pub Caller);
     checker = "check_any"
 )]
 pub struct AnyKey(pub Caller);
-
-async fn check_root(request: &Request, key: ApiKey) -> poem::Result<Actor> {
-    let app = state(request)?;
-    Ok(authenticate_root(app, presented(app, request, &key)).await?)
-}
 
 async fn check_secret(request: &Request, key: ApiKey) -> poem::Result<Caller> {
     let caller = check_any(request, key).await?;

@@ -11,7 +11,7 @@ use poem::{
     http::{HeaderValue, Method, StatusCode, header},
 };
 
-use crate::{api::auth::app_id_in, app::App};
+use crate::{api::auth::app_id_in, app::App, error::Error};
 
 /// Seconds for which a browser may keep the answer to a preflight.
 const MAX_AGE: &str = "600";
@@ -35,10 +35,12 @@ impl<E: Endpoint> Endpoint for Cors<E> {
         } else if let Some(origin) = origin.clone().filter(|_| names_app_inside(path)) {
             return self.ask_inside(request, origin).await;
         } else {
-            let Some(origin) = origin.filter(|_| path.starts_with("/app/")) else {
+            let Some(origin) = origin.clone().filter(|_| path.starts_with("/app/")) else {
                 return Ok(self.routes.call(request).await?.into_response());
             };
-            self.allows(path, &origin).await?.then_some(origin)
+            // It shows no key, and without it the page would not learn why the request is refused.
+            let is_open = is_preflight(&request) && takes_key(path);
+            (is_open || self.allows(path, &origin).await?).then_some(origin)
         };
 
         let is_preflight = is_preflight(&request);
@@ -48,8 +50,9 @@ impl<E: Endpoint> Endpoint for Cors<E> {
             match self.routes.call(request).await {
                 Ok(response) => response.into_response(),
                 Err(mut error) => {
+                    let is_origin = matches!(error.downcast_ref(), Some(Error::OriginNotAllowed));
                     // The edge makes the answer; it puts these on it.
-                    error.set_data(CorsHeaders(allowed));
+                    error.set_data(CorsHeaders(allowed.or(origin.filter(|_| is_origin))));
                     return Err(error);
                 }
             }
@@ -94,6 +97,12 @@ fn is_preflight(request: &Request) -> bool {
     let headers = request.headers();
     request.method() == Method::OPTIONS
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// Whether a key is asked for at this path of an app, so that pages of other origins are refused there by the request itself.
+/// A device shows its registration token instead.
+fn takes_key(path: &str) -> bool {
+    app_id_in(path).is_some() && !path.ends_with("/devices/session")
 }
 
 /// The paths of other systems that browsers use, which name no app.

@@ -31,7 +31,8 @@ pub struct DeviceSessionRequest {
     /// The current one, or its parent within the grace.
     #[oai(validator(min_length = 1))]
     pub registration_token: String,
-    /// For whom the auth token is; the app's issuer, unless given.
+    /// For whom the auth token is: one or several of the `audiences` of the registration and the `device_audiences` of the
+    /// app. The first of these unless given, or the app's id where there is none.
     #[oai(nullable)]
     pub aud: Option<Audience>,
     /// Not believed: the address of the connection is taken.
@@ -46,9 +47,9 @@ pub struct DeviceSessionRequest {
 impl DeviceSessions {
     /// Begin a session of a device
     ///
-    /// By its registration token, which stays what it is; no key is needed. `sub` is the device: the name that it was
-    /// registered by. There are no claims but the registered ones: a device says nothing of its rights. The session ends when
-    /// the device is revoked or disabled.
+    /// By its registration token, which stays what it is; no key is needed. `sub` is `device:` and the name that the device was
+    /// registered by; its claims are those that the backend gave the registration, for a device says nothing of its rights.
+    /// The session ends when the device is revoked or disabled.
     #[oai(
         path = "/:app_id/devices/session",
         method = "post",

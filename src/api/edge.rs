@@ -8,20 +8,21 @@ use poem::{
     Endpoint, IntoResponse, PathPattern, Request, Response,
     http::{HeaderValue, Method, StatusCode, header},
 };
+use poem_openapi::error::AuthorizationError;
 use rand::RngExt;
 
 use crate::{
     api::{
         auth::app_id_in,
-        client::address,
         cors::CorsHeaders,
         failure::Refused,
+        outage::Outage,
         problem::{Draft, is_problem},
         schema::Schemas,
     },
     app::App,
-    audit::{Actor, record_refusal},
     error::Error,
+    store::deadline,
 };
 
 const REQUEST_ID: &str = "x-request-id";
@@ -48,6 +49,7 @@ pub struct Edge<E> {
     pub app: Arc<App>,
     pub schemas: Arc<Schemas>,
     pub table: RouteTable,
+    pub outage: Outage,
 }
 
 /// The documented form of each route, and its methods, by the pattern that the router knows it by.
@@ -64,15 +66,18 @@ pub struct RouteInfo {
 impl<E: Endpoint> Endpoint for Edge<E> {
     type Output = Response;
 
-    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        // A request has one deadline, whatever it asks the store for, one after the other.
+        deadline::shared(self.answer(request)).await
+    }
+}
+
+impl<E: Endpoint> Edge<E> {
+    async fn answer(&self, mut request: Request) -> poem::Result<Response> {
         let started = Instant::now();
         let id = self.request_id(&request);
         let method = known(request.method());
         let app_id = app_id_in(request.uri().path());
-        let is_administration = request.uri().path().starts_with("/root/");
-        let ip = is_administration
-            .then(|| address(&request, &self.app.config.trusted_proxies))
-            .flatten();
         request.set_data(RequestName(id.clone()));
         request.set_data(self.app.clone());
         request.set_data(self.schemas.clone());
@@ -85,6 +90,9 @@ impl<E: Endpoint> Endpoint for Edge<E> {
         let mut response = match result {
             Ok(response) => response.into_response(),
             Err(error) => {
+                if lacks_key(&error) {
+                    self.app.metrics.key_refused();
+                }
                 let mut response = self.problem(&error, &id);
                 if let Some(cors) = error.data::<CorsHeaders>() {
                     cors.put_on(&mut response, false);
@@ -95,9 +103,6 @@ impl<E: Endpoint> Endpoint for Edge<E> {
         let pattern = pattern.or_else(|| response.data::<PathPattern>().cloned());
         if response.status().as_u16() >= 400 && !is_problem(&response) {
             response = Draft::of_status(response.status()).respond(&id, self.jitter());
-        }
-        if is_administration && response.status() == StatusCode::FORBIDDEN {
-            record_refusal(&self.app, Actor::anonymous().on(Some(id.clone()), ip)).await;
         }
         let route = pattern.and_then(|pattern| self.table.0.get(&*pattern.0));
         self.complete(&mut response, &id, route);
@@ -160,7 +165,13 @@ impl<E> Edge<E> {
                     None => &UnknownCause,
                 },
             };
-            tracing::error!(request_id = id, error = cause, "request failed");
+            if draft.status() != StatusCode::SERVICE_UNAVAILABLE {
+                tracing::error!(request_id = id, error = cause, "request failed");
+            } else if let Some(left_out) = self.outage.tell(Instant::now()) {
+                tracing::error!(request_id = id, error = cause, left_out, "request failed");
+            } else {
+                tracing::debug!(request_id = id, error = cause, "request failed");
+            }
         }
         draft.respond(id, self.jitter())
     }
@@ -190,6 +201,13 @@ impl<E> Edge<E> {
             headers.insert(header::ALLOW, methods);
         }
     }
+}
+
+/// Whether the request was refused because no key that is good for it was presented, wherever it was to be.
+fn lacks_key(error: &poem::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::InvalidKey))
+        || matches!(error.downcast_ref(), Some(Refused::InvalidKey))
+        || error.is::<AuthorizationError>()
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use poem::http::StatusCode;
+use poem::{error::MethodNotAllowedError, http::StatusCode};
 use poem_openapi::{
     ApiResponse,
     registry::{MetaMediaType, MetaResponse, MetaResponses, Registry},
@@ -68,6 +68,8 @@ statuses! {
     KeyedQuery: [400, 403, 500, 503]
     /// Needs a key, and takes a body.
     KeyedBody: [400, 403, 413, 415, 500, 503]
+    /// Needs a key, takes a body, and may be in conflict with what there is.
+    KeyedBodyChange: [400, 403, 409, 413, 415, 500, 503]
     /// Needs a key, and names something.
     KeyedItem: [403, 404, 500, 503]
     /// Needs a key, names something, and takes parameters.
@@ -76,14 +78,16 @@ statuses! {
     KeyedChange: [403, 404, 409, 500, 503]
     /// Needs a key, names something, and takes a body.
     KeyedItemBody: [400, 403, 404, 413, 415, 500, 503]
-    /// Needs a key within its body.
-    BodyKeyed: [400, 401, 403, 413, 415, 500, 503]
+    /// Needs a key, names something, takes a body, and may be in conflict with what there is.
+    KeyedItemChange: [400, 403, 404, 409, 413, 415, 500, 503]
+    /// Needs a key within its body, and is counted.
+    BodyKeyed: [400, 401, 403, 413, 415, 429, 500, 503]
     /// Needs a key within its body, names something, and may be in conflict with something.
     BodyKeyedChange: [400, 401, 403, 404, 409, 413, 415, 500, 503]
     /// Needs an auth token, and a header.
     Signed: [400, 401, 403, 500, 503]
-    /// Needs an auth token, a header, and a body.
-    SignedBody: [400, 401, 403, 413, 415, 500, 503]
+    /// Needs an auth token, a header, and a body, and is counted.
+    SignedBody: [400, 401, 403, 413, 415, 429, 500, 503]
     /// Takes a registration token, which it refreshes.
     Refresh: [400, 403, 410, 412, 413, 415, 500, 503]
     /// Takes a registration token, and names an app.
@@ -105,6 +109,14 @@ impl<S> From<Error> for Failure<S> {
 impl<S> From<Refused> for Failure<S> {
     fn from(refused: Refused) -> Self {
         Self(refused.into(), PhantomData)
+    }
+}
+
+impl<S> Failure<S> {
+    /// Refuses a HEAD where GET changes something, which a HEAD must not (RFC 9110 section 9.2.1); the framework would serve
+    /// it by the GET.
+    pub fn no_head() -> Self {
+        Self(MethodNotAllowedError.into(), PhantomData)
     }
 }
 
@@ -162,6 +174,7 @@ const fn describe(status: u16) -> &'static str {
         413 => "The body is larger than 64 KiB",
         415 => "The body is not JSON",
         423 => "The device is disabled",
+        429 => "This was asked too often: try again after Retry-After",
         503 => "The store cannot be reached: try again after Retry-After",
         _ => "Internal error",
     }

@@ -15,6 +15,7 @@ mod devices;
 mod edge;
 mod failure;
 mod foreign;
+mod outage;
 mod problem;
 pub mod root;
 mod schema;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 
 use poem::{
     Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, endpoint::make_sync, get,
-    middleware::CatchPanic,
+    http::Method, middleware::CatchPanic,
 };
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService, Tags, registry::Registry};
 
@@ -136,6 +137,7 @@ pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
         app,
         schemas: Arc::new(schemas()),
         table: route_table(),
+        outage: Default::default(),
     }
 }
 
@@ -210,8 +212,10 @@ fn route_table() -> RouteTable {
         });
         let methods = path.operations.iter().map(|operation| &operation.method);
         info.methods.extend(methods.map(ToString::to_string));
-        if info.methods.iter().any(|method| method == "GET") {
-            // The router serves it wherever GET is.
+        let get = Method::GET;
+        let mut operations = path.operations.iter();
+        if operations.any(|operation| operation.method == get && !operation.deprecated) {
+            // The router serves it wherever GET is. A GET that is deprecated is one that changes something.
             info.methods.push("HEAD".to_owned());
         }
         info.methods.sort();

@@ -24,6 +24,12 @@ const REGISTRATION_TOKEN: &str = "invalid-registration-token";
 /// The problems of a refused refresh token share a type, a title and a message.
 const REFRESH_TOKEN: &str = "invalid-refresh-token";
 
+/// Errors that an answer shows: who sends garbage gets no more of it back than helps.
+pub const SHOWN_ERRORS: usize = 20;
+
+/// Characters that are shown of a field's name and of a message: either may quote what was sent.
+const SHOWN_LENGTH: usize = 200;
+
 /// A problem document (RFC 9457), with the members that the clients of the documented systems read.
 #[derive(Clone, Debug, Object)]
 #[oai(example, skip_serializing_if_is_none)]
@@ -69,13 +75,18 @@ pub enum Code {
     InsufficientKey,
     OriginNotAllowed,
     InvalidToken,
+    UserSessionRequired,
+    AudienceNotAllowed,
+    DeviceOfAnother,
     DeviceDisabled,
     AppDisabled,
     NotFound,
     Conflict,
+    LimitReached,
     MethodNotAllowed,
     BodyTooLarge,
     UnsupportedMediaType,
+    TooManyRequests,
     Internal,
     Unavailable,
 }
@@ -175,18 +186,21 @@ impl Draft {
             StatusCode::SERVICE_UNAVAILABLE => Some(1 + jitter),
             _ => self.retry_after.map(Span::as_seconds_ceil),
         };
+        let has_more = self.errors.len() > SHOWN_ERRORS;
+        let more = has_more.then(|| format!("Only the first {SHOWN_ERRORS} errors are shown."));
         let errors = (!self.errors.is_empty()).then(|| {
             let field = |violation: Violation| FieldError {
-                error_field: violation.field,
-                error_message: violation.message,
+                error_field: shortened(violation.field),
+                error_message: shortened(violation.message),
             };
-            self.errors.into_iter().map(field).collect()
+            let shown = self.errors.into_iter().take(SHOWN_ERRORS);
+            shown.map(field).collect()
         });
         let problem = Problem {
             kind: format!("urn:renewd:problem:{}", self.kind),
             title: self.title.to_owned(),
             status: self.status.as_u16(),
-            detail: self.detail,
+            detail: self.detail.or(more).map(shortened),
             code: self.code,
             message: self.message.unwrap_or_else(|| self.title.to_lowercase()),
             request_id: request_id.to_owned(),
@@ -212,6 +226,13 @@ impl Draft {
     }
 }
 
+fn shortened(text: String) -> String {
+    match text.char_indices().nth(SHOWN_LENGTH) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
 /// Whether the response is a problem document already.
 pub fn is_problem(response: &Response) -> bool {
     response.content_type() == Some(PROBLEM_JSON)
@@ -234,6 +255,15 @@ fn of_domain(error: &Error) -> Draft {
             forbidden("insufficient-key", "Insufficient key", Code::InsufficientKey)
                 .detail("This needs a secret app-key.")
         }
+        Error::NotEnrolled => {
+            forbidden("insufficient-key", "Insufficient key", Code::InsufficientKey).detail(
+                "This needs the registration token of an application: POST /v1/auth/register makes the first one.",
+            )
+        }
+        Error::TooMany(detail) => {
+            Draft::new(StatusCode::CONFLICT, "limit-reached", "Limit reached", Code::LimitReached)
+                .detail(*detail)
+        }
         Error::OriginNotAllowed => {
             forbidden("origin-not-allowed", "Origin not allowed", Code::OriginNotAllowed)
                 .detail("The app's allowed_origins do not name the Origin of this request.")
@@ -248,6 +278,28 @@ fn of_domain(error: &Error) -> Draft {
             )
         }
         .detail("The Authorization header must hold a valid auth token."),
+        Error::UserSessionRequired => {
+            let title = "User session required";
+            forbidden("user-session-required", title, Code::UserSessionRequired)
+                .detail("The auth token is one of a registered device. This takes those of users only.")
+        }
+        Error::AudienceNotAllowed => {
+            forbidden("audience-not-allowed", "Audience not allowed", Code::AudienceNotAllowed)
+                .detail("Neither the audiences of the registration nor the device_audiences of the app have it.")
+        }
+        Error::DeviceOfAnother => {
+            forbidden("device-of-another", "Device of another", Code::DeviceOfAnother)
+                .detail("The device is another subject's. Only a secret key ties this session to it.")
+        }
+        Error::TooManyRequests { retry_after } => Draft {
+            retry_after: Some(*retry_after),
+            ..Draft::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-requests",
+                "Too many requests",
+                Code::TooManyRequests,
+            )
+        },
         Error::DeviceDisabled => {
             forbidden("device-disabled", "Device disabled", Code::DeviceDisabled)
         }
@@ -255,7 +307,9 @@ fn of_domain(error: &Error) -> Draft {
         Error::Conflict(detail) => {
             Draft::new(StatusCode::CONFLICT, "conflict", "Conflict", Code::Conflict).detail(*detail)
         }
-        Error::Unavailable(_) | Error::Unconfirmed(_) | Error::LeaseLost => unavailable(),
+        Error::Unavailable(_) | Error::Unconfirmed(_) | Error::LeaseLost | Error::Stale => {
+            unavailable()
+        }
         Error::Internal(_) => internal(),
     }
 }
@@ -410,5 +464,26 @@ impl Example for Problem {
             request_id: "01JMWRJEJ71191KP88NDGWVYEW".to_owned(),
             errors: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    #[test]
+    fn the_table_of_errors_has_every_code() {
+        let document: Value = serde_json::from_str(include_str!("../../openapi.json")).unwrap();
+        let codes = &document["components"]["schemas"]["Code"]["enum"];
+        let codes = codes.as_array().unwrap().iter();
+        let codes: BTreeSet<_> = codes.filter_map(Value::as_str).collect();
+        let lines = include_str!("../../docs/errors.md").lines();
+        let told: BTreeSet<_> = lines
+            .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+            .map(|(code, _)| code)
+            .collect();
+        assert_eq!(told, codes);
     }
 }

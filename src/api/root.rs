@@ -16,7 +16,7 @@ use crate::{
         Tag,
         auth::RootKey,
         body::MaybeBody,
-        failure::{Failure, Keyed, KeyedBody, KeyedItem, KeyedQuery},
+        failure::{Failure, Keyed, KeyedBodyChange, KeyedItem, KeyedQuery, Open},
         types::{Id, StatusResponse, default_limit},
     },
     app::App,
@@ -88,6 +88,9 @@ pub struct StatsResponse {
     pub version: String,
     /// Names this process where several share a store.
     pub node: String,
+    /// Whether this process's clock fits the newest time that the store knows. While it does not, nothing is purged and no signing
+    /// key rotated.
+    pub clock_believed: bool,
     pub jobs: Vec<JobObject>,
 }
 
@@ -120,7 +123,7 @@ impl Root {
         Data(app): Data<&Arc<App>>,
         RootKey(actor): RootKey,
         body: MaybeBody<RotateRootRequest>,
-    ) -> Reply<RotateRootResponse, KeyedBody> {
+    ) -> Reply<RotateRootResponse, KeyedBodyChange> {
         let key = root_key::rotate(app, &actor, body.0.overlap).await?;
         Ok(Json(RotateRootResponse::of(key.reveal())))
     }
@@ -139,6 +142,11 @@ impl Root {
     ) -> Reply<RotateRootResponse, Keyed> {
         let key = root_key::rotate(app, &actor, 0).await?;
         Ok(Json(RotateRootResponse::of(key.reveal())))
+    }
+
+    #[oai(path = "/rotate", method = "head", hidden)]
+    async fn rotate_get_head(&self) -> Result<(), Failure<Open>> {
+        Err(Failure::no_head())
     }
 
     /// End every session of an app
@@ -201,6 +209,7 @@ impl Root {
         Ok(Json(StatsResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node: app.node.to_string(),
+            clock_believed: app.watch.is_believed(),
             jobs: jobs
                 .into_iter()
                 .map(|job| JobObject::of(job, now))
@@ -244,14 +253,11 @@ impl From<Listing<audit_event::Model, AuditEventId>> for AuditResponse {
 impl JobObject {
     fn of(job: lease::Model, now: Timestamp) -> Self {
         Self {
+            held_by: job.holder_at(now).map(|node| node.to_string()),
             name: job.name,
             last_run_at: job.last_run_at.map(Timestamp::to_rfc3339),
             last_rows: job.last_rows,
             last_error: job.last_error,
-            held_by: job
-                .holder
-                .filter(|_| now < job.expires_at)
-                .map(|node| node.to_string()),
         }
     }
 }
@@ -291,6 +297,7 @@ impl Example for StatsResponse {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node: "01JMWRJEJ71191KP88NDGWVYEW".to_owned(),
+            clock_believed: true,
             jobs: vec![JobObject {
                 name: "purge".to_owned(),
                 last_run_at: Some("2026-11-20T12:00:00Z".to_owned()),

@@ -7,7 +7,10 @@ use entity::AppId;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use serde_json::Value;
 
-use crate::error::Violation;
+use crate::{api::problem::SHOWN_ERRORS, error::Violation};
+
+/// Violations that are looked for: one more than are shown, so that it is known that there are more.
+const SOUGHT: usize = SHOWN_ERRORS + 1;
 
 /// The named schemas of the document.
 #[derive(Debug)]
@@ -19,14 +22,18 @@ impl Schemas {
         Self(registry.schemas)
     }
 
-    /// Every rule of `schema` that `value` breaks.
+    /// Every rule of `schema` that `value` breaks, the first of them if they are many.
     pub fn violations(&self, schema: &MetaSchemaRef, value: &Value) -> Vec<Violation> {
         let mut found = Vec::new();
         self.check(schema, value, "", &mut found);
+        found.truncate(SOUGHT);
         found
     }
 
     fn check(&self, schema: &MetaSchemaRef, value: &Value, field: &str, to: &mut Vec<Violation>) {
+        if to.len() >= SOUGHT {
+            return;
+        }
         let schema = match schema {
             MetaSchemaRef::Inline(schema) => schema,
             MetaSchemaRef::Reference(name) => match self.0.get(name) {
@@ -110,7 +117,8 @@ impl Schemas {
             && let Value::Object(members) = value
         {
             let known = |name: &String| schema.properties.iter().any(|(known, _)| known == name);
-            for name in members.keys().filter(|name| !known(name)) {
+            let unknown = members.keys().filter(|name| !known(name));
+            for name in unknown.take(SOUGHT) {
                 let shown: String = name.chars().take(64).collect();
                 to.push(Violation::new(path(&shown), "is not a known field"));
             }

@@ -21,6 +21,9 @@ use crate::{
     error::Error,
 };
 
+/// Seconds for which the public keys may be kept that are told while the store does not answer.
+const OUTAGE_MAX_AGE: u32 = 5;
+
 /// The operations that need no key.
 #[derive(Debug)]
 pub struct Service;
@@ -132,9 +135,16 @@ impl Service {
         app_id: Path<Id<AppId>>,
     ) -> Result<JwksResponse, Failure<OpenApp>> {
         let Id(id) = app_id.0;
-        let loaded = app.load(id).await?.ok_or(Error::NotFound("app"))?;
+        let (loaded, is_fresh) = app.load_public(id).await?;
+        let loaded = loaded.ok_or(Error::NotFound("app"))?;
         let jwks = &loaded.keyring.jwks;
-        let max_age = format!("public, max-age={}", app.config.jwks_max_age);
+        // Verifiers do not fall with the store; what may have changed since, they ask for again soon.
+        let seconds = if is_fresh {
+            app.config.jwks_max_age
+        } else {
+            app.config.jwks_max_age.min(OUTAGE_MAX_AGE)
+        };
+        let max_age = format!("public, max-age={seconds}");
         let known = request
             .headers()
             .get_all(header::IF_NONE_MATCH)

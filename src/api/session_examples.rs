@@ -65,6 +65,7 @@ impl Example for GrantResponse {
             expires_in: 3600,
             refresh_expires_in: 7200,
             renew_after: 3000,
+            refresh_grace: 0,
         }
     }
 }

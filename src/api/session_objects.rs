@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, Object)]
 #[oai(example)]
 pub struct SignRequest {
-    /// The user, by the name that resource servers know.
+    /// The user, by the name that resource servers know. It must not begin with `device:`, as those of registered devices do.
     #[oai(validator(min_length = 1, max_length = 255))]
     pub sub: String,
     pub aud: Audience,
@@ -49,7 +49,8 @@ pub struct RenewRequest {
     /// Required with a secret key; with a publishable key the `User-Agent` of the request is taken.
     #[oai(nullable, validator(max_length = 1024))]
     pub useragent: Option<String>,
-    /// The user's device: the session ends with it from now on. It is registered if it is not known.
+    /// The user's device: the session ends with it from now on. It is registered if it is not known. With a publishable key, a
+    /// device of another subject is refused, and a session that is on a device already stays on that.
     #[oai(nullable)]
     pub device_id: Option<Id<DeviceId>>,
 }
@@ -73,8 +74,13 @@ pub struct GrantResponse {
     pub expires_in: i64,
     /// Seconds until the refresh token expires.
     pub refresh_expires_in: i64,
-    /// Seconds after which a client should renew. Spread, so that clients do not come all at once.
+    /// Seconds after which a client should renew: when 0.7 to 0.9 of what the pair has left to live have passed, at most 24 days.
+    /// Spread, so that clients do not come all at once. The pair lives until the first of its tokens expires: where
+    /// `refresh_expire` is below `token_expire`, that is earlier in the auth token's life. Where `refresh_notbefore` is near
+    /// `token_expire`, it is later, because it is not before the refresh token is valid.
     pub renew_after: i64,
+    /// Seconds for which the same refresh token may be tried again, should the answer to its renewal be lost.
+    pub refresh_grace: i64,
 }
 
 /// A token that is to be verified.
@@ -206,6 +212,7 @@ impl From<Grant> for GrantResponse {
             expires_in: grant.expires_in,
             refresh_expires_in: grant.refresh_expires_in,
             renew_after: grant.renew_after,
+            refresh_grace: grant.refresh_grace,
         }
     }
 }

@@ -188,7 +188,7 @@ impl Sessions {
         };
         changes.extend(custom.0);
         let Id(id) = session_id.0;
-        sessions::amend(app, &caller.app, id, changes).await?;
+        sessions::amend(app, &caller, id, changes).await?;
         Ok(Json(StatusResponse::ok()))
     }
 }

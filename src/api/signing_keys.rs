@@ -10,7 +10,7 @@ use crate::{
     api::{
         Tag,
         auth::RootKey,
-        failure::{Failure, KeyedChange, KeyedItem},
+        failure::{Failure, KeyedChange, KeyedItem, Open},
         types::{Id, StatusResponse},
     },
     app::App,
@@ -151,6 +151,11 @@ impl SigningKeys {
         Ok(Json(rotate_pki(app, &actor, id).await?))
     }
 
+    #[oai(path = "/:app_id/rotate/pki", method = "head", hidden)]
+    async fn rotate_pki_head(&self) -> Result<(), Failure<Open>> {
+        Err(Failure::no_head())
+    }
+
     /// Revoke a signing key
     ///
     /// Its tokens are dead at once, and no session of its tokens renews. If it is the one that signs, the next one does.
@@ -227,7 +232,7 @@ impl SigningKeyObject {
             State::Active => (KeyState::Active, successor_at, None),
             State::Retired { at, gone_at } => (KeyState::Retired, Some(at), Some(gone_at)),
             State::Revoked { gone_at, .. } => (KeyState::Revoked, None, Some(gone_at)),
-            State::Gone => (KeyState::Gone, None, None),
+            State::Gone { .. } => (KeyState::Gone, None, None),
         };
         Self {
             key_id: Id(row.id),

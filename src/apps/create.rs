@@ -1,6 +1,7 @@
 //! Makes an app.
 
-use entity::{AppId, PlainSecret, SecretKind, SigningKeyId, setting};
+use entity::{AppId, PlainSecret, SecretKind, SigningKeyId};
+use keys::PrivateKey;
 use sea_orm::{ActiveModelTrait, IntoActiveModel};
 
 use crate::{
@@ -32,15 +33,22 @@ pub struct Created {
 /// # Errors
 /// With every rule that its policy breaks; those of the store.
 pub async fn create(app: &App, actor: &Actor, new: NewApp) -> Result<Created> {
-    app.store.retry(|| attempt(app, actor, new.clone())).await
+    let now = app.clock.now();
+    let id = app.rng.with(|rng| AppId::mint(now, rng));
+    new.clone().into_row(id, now)?;
+    // Once, and before anything waits for the store: to draw an RSA key takes seconds on a slow machine.
+    let private = signing::draw(app, new.algorithm).await?;
+    app.store
+        .retry(|| attempt(app, actor, new.clone(), &private))
+        .await
 }
 
-async fn attempt(app: &App, actor: &Actor, new: NewApp) -> Result<Created> {
+async fn attempt(app: &App, actor: &Actor, new: NewApp, private: &PrivateKey) -> Result<Created> {
     let now = app.clock.now();
     let algorithm = new.algorithm;
     let id = app.rng.with(|rng| AppId::mint(now, rng));
     let mut row = new.into_row(id, now)?;
-    let signing = signing::generate(app, id, algorithm, token_life(&row), now, now).await?;
+    let signing = signing::seal(app, id, algorithm, private, token_life(&row), now, now).await?;
     let secret = NewAppKey::main(SecretKind::Secret).draw(app, id, now)?;
     let publishable = NewAppKey::main(SecretKind::Publishable).draw(app, id, now)?;
     row.next_key_at = match next_step(&[dates(signing.row())], signing::policy(app, &row), now) {
@@ -56,7 +64,7 @@ async fn attempt(app: &App, actor: &Actor, new: NewApp) -> Result<Created> {
         algorithm: algorithm.to_string(),
     };
 
-    let transaction = app.store.begin().await?;
+    let transaction = actor.begin(app).await?;
     row.into_active_model().insert(&transaction).await?;
     signing.insert(&transaction).await?;
     secret.row.into_active_model().insert(&transaction).await?;
@@ -67,8 +75,7 @@ async fn attempt(app: &App, actor: &Actor, new: NewApp) -> Result<Created> {
         .await?;
     let event = Event::of(Action::AppCreate, id, id);
     record(&transaction, &app.rng, now, actor, [event]).await?;
-    setting::advance_epoch(&transaction).await?;
+    // Nobody knows anything of it yet.
     app.store.commit(transaction).await?;
-    app.directory.drop_all();
     Ok(created)
 }

@@ -1,11 +1,12 @@
 //! Deletes an app.
 
-use entity::{AppId, app, setting};
+use entity::{AppId, app};
 
 use crate::{
     app::App,
-    audit::{Action, Actor, Event, record},
-    error::{Error, Result},
+    apps::Revision,
+    audit::{Action, Actor, Event},
+    error::Result,
 };
 
 /// Deletes the app: from now on its keys and tokens are worth nothing. Its rows are purged later, in
@@ -18,16 +19,10 @@ pub async fn delete(app: &App, actor: &Actor, id: AppId) -> Result<()> {
 }
 
 async fn attempt(app: &App, actor: &Actor, id: AppId) -> Result<()> {
-    let now = app.clock.now();
-    let transaction = app.store.begin().await?;
-    if !app::delete(&transaction, id, now).await? {
-        return Err(Error::NotFound("app"));
-    }
+    let revision = Revision::begin(app, actor, id).await?;
+    app::delete(&revision.db, id, revision.now).await?;
     let event = Event::of(Action::AppDelete, id, id);
-    record(&transaction, &app.rng, now, actor, [event]).await?;
-    setting::advance_epoch(&transaction).await?;
-    app.store.commit(transaction).await?;
-    app.directory.drop_all();
+    revision.commit([event]).await?;
     app.purge.notify_one();
     Ok(())
 }

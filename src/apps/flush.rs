@@ -1,11 +1,12 @@
 //! Ends every session of an app at once.
 
-use entity::{AppId, app, setting};
+use entity::{AppId, app};
 
 use crate::{
     app::App,
-    audit::{Action, Actor, Event, record},
-    error::{Error, Result},
+    apps::Revision,
+    audit::{Action, Actor, Event},
+    error::Result,
 };
 
 /// Declares every token of the app dead that was issued until now: one number, however many there are. The rows are
@@ -18,15 +19,7 @@ pub async fn flush(app: &App, actor: &Actor, id: AppId) -> Result<()> {
 }
 
 async fn attempt(app: &App, actor: &Actor, id: AppId) -> Result<()> {
-    let now = app.clock.now();
-    let transaction = app.store.begin().await?;
-    if !app::flush(&transaction, id).await? {
-        return Err(Error::NotFound("app"));
-    }
-    let event = Event::of(Action::AppFlush, id, id);
-    record(&transaction, &app.rng, now, actor, [event]).await?;
-    setting::advance_epoch(&transaction).await?;
-    app.store.commit(transaction).await?;
-    app.directory.drop_all();
-    Ok(())
+    let revision = Revision::begin(app, actor, id).await?;
+    app::flush(&revision.db, id).await?;
+    revision.commit([Event::of(Action::AppFlush, id, id)]).await
 }

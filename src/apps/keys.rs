@@ -5,14 +5,13 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use entity::{
-    AppId, AppKeyId, PlainSecret, SecretKind, Timestamp, app, app_key, setting, time::Span,
-};
-use sea_orm::{ActiveModelTrait, ConnectionTrait, DatabaseTransaction, IntoActiveModel};
+use entity::{AppId, AppKeyId, PlainSecret, SecretKind, Timestamp, app, app_key, time::Span};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 
 use crate::{
     app::App,
-    audit::{Action, Actor, Event, record},
+    apps::Revision,
+    audit::{Action, Actor, Event},
     error::{Error, Result, Violation},
     sessions::Listing,
 };
@@ -23,6 +22,16 @@ pub const DEFAULT_OVERLAP: i64 = 86_400;
 /// The longest that may be asked for: 30 days.
 pub const MAX_OVERLAP: i64 = 30 * 86_400;
 
+/// Live app-keys of an app, but for those of its applications. All are read whenever the app has changed: a hundred take a
+/// fraction of a millisecond, and are more than an app has backends and front ends.
+pub const MOST: u64 = 100;
+/// Live registration tokens of an app. They are read with its other keys: a thousand take some milliseconds. Most applications
+/// have one each.
+pub const MOST_OF_APPLICATIONS: u64 = 1000;
+/// Keys of an app that somebody has ended, which are listed for 90 days, but no more of them than this: however often keys are
+/// replaced, what there is to read does not grow.
+const KEPT: u64 = 100;
+
 /// A key that is to be made.
 #[derive(Clone, Debug)]
 pub struct NewAppKey {
@@ -31,7 +40,7 @@ pub struct NewAppKey {
     pub name: String,
     /// Seconds until it ends by itself.
     pub expires_in: Option<i64>,
-    /// Stays with its holder over all keys.
+    /// The application that holds it, if it is one: stays with that over all keys.
     pub registration_id: Option<String>,
 }
 
@@ -99,22 +108,21 @@ impl NewAppKey {
 /// Makes a further key of the app.
 ///
 /// # Errors
-/// When there is no such app, or with every rule that the key breaks; those of the store.
+/// When there is no such app, or it has as many keys as it may have, or with every rule that the key breaks; those of the store.
 pub async fn create(app: &App, actor: &Actor, id: AppId, new: NewAppKey) -> Result<MadeKey> {
     let attempt = async || {
-        let now = app.clock.now();
-        let made = new.clone().draw(app, id, now)?;
-        let transaction = app.store.begin().await?;
-        require(&transaction, id).await?;
-        hand_out(app, transaction, now, actor, id, made, Action::AppKeyCreate).await
+        let made = new.clone().draw(app, id, app.clock.now())?;
+        let revision = Revision::begin(app, actor, id).await?;
+        hand_out(revision, id, made, Action::AppKeyCreate).await
     };
     app.store.retry(attempt).await
 }
 
-/// Replaces the app's main key of this kind by a new one. The old one works for `overlap` seconds more.
+/// Replaces the app's main key of this kind by a new one. The old one works for `overlap` seconds more. Without an overlap
+/// something has leaked: with the secret key the keys of all applications end, which are registered anew.
 ///
 /// # Errors
-/// When there is no such app, or the overlap is too long; those of the store.
+/// When there is no such app, or it has as many keys as it may have, or the overlap is too long; those of the store.
 pub async fn rotate(
     app: &App,
     actor: &Actor,
@@ -126,16 +134,18 @@ pub async fn rotate(
         let now = app.clock.now();
         let end = overlap_end(now, overlap)?;
         let made = NewAppKey::main(kind).draw(app, id, now)?;
-        let transaction = app.store.begin().await?;
-        require(&transaction, id).await?;
-        app_key::end_main_at(&transaction, id, kind.into(), end).await?;
-        hand_out(app, transaction, now, actor, id, made, Action::AppKeyRotate).await
+        let revision = Revision::begin(app, actor, id).await?;
+        app_key::end_main_at(&revision.db, id, kind.into(), now, end).await?;
+        if kind == SecretKind::Secret && overlap == 0 {
+            app_key::revoke_applications(&revision.db, id, now).await?;
+        }
+        hand_out(revision, id, made, Action::AppKeyRotate).await
     };
     app.store.retry(attempt).await
 }
 
-/// Replaces one key by a new one of the same kind, name and holder, once. The old one works for `overlap` seconds
-/// more, if it does not end before.
+/// Replaces the current key of an application by a new one, once. The old one works for `overlap` seconds more, if it does not
+/// end before; no other key of the application does.
 ///
 /// # Errors
 /// When the key is not live, or is replaced already, or the overlap is too long; those of the store.
@@ -144,44 +154,42 @@ pub async fn replace(
     actor: &Actor,
     id: AppId,
     old: &app_key::Model,
-    kind: SecretKind,
     overlap: i64,
     expires_in: Option<i64>,
 ) -> Result<MadeKey> {
     let now = app.clock.now();
     let end = overlap_end(now, overlap)?;
     let new = NewAppKey {
-        kind,
+        kind: SecretKind::Secret,
         name: old.name.clone(),
         expires_in,
         registration_id: old.registration_id.clone(),
     };
     let attempt = async || {
         let made = new.clone().draw(app, id, now)?;
-        let transaction = app.store.begin().await?;
+        let revision = Revision::begin(app, actor, id).await?;
         // The guard: of two that replace one key at once, one wins.
-        if !app_key::replace(&transaction, old, now, end).await? {
+        if !app_key::replace(&revision.db, old, now, end).await? {
             return Err(Error::InvalidKey);
         }
-        hand_out(app, transaction, now, actor, id, made, Action::AppKeyRotate).await
+        hand_out(revision, id, made, Action::AppKeyRotate).await
     };
     app.store.retry(attempt).await
 }
 
-/// Ends a key of the app at once.
+/// Ends a key of the app at once; with a key of an application all of its keys, whichever it is: whoever had one may have
+/// made the others.
 ///
 /// # Errors
 /// When there is no such key, or it is revoked already; those of the store.
 pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: AppKeyId) -> Result<()> {
     let attempt = async || {
-        let now = app.clock.now();
-        let transaction = app.store.begin().await?;
-        require(&transaction, id).await?;
-        if !app_key::revoke_in(&transaction, id, key, now).await? {
+        let revision = Revision::begin(app, actor, id).await?;
+        if !app_key::revoke_in(&revision.db, id, key, revision.now).await? {
             return Err(Error::NotFound("app-key"));
         }
         let event = Event::of(Action::AppKeyRevoke, id, key);
-        finish(app, transaction, now, actor, event).await
+        revision.commit([event]).await
     };
     app.store.retry(attempt).await
 }
@@ -223,33 +231,30 @@ async fn require(db: &impl ConnectionTrait, id: AppId) -> Result<()> {
 
 /// Stores the key, and gives it to who asked for it.
 async fn hand_out(
-    app: &App,
-    transaction: DatabaseTransaction,
-    now: Timestamp,
-    actor: &Actor,
+    revision: Revision<'_>,
     app_id: AppId,
     made: MadeKey,
     action: Action,
 ) -> Result<MadeKey> {
+    let (db, now) = (&revision.db, revision.now);
     let row = made.row.clone().into_active_model();
-    row.insert(&transaction).await?;
+    row.insert(db).await?;
+    let of_applications = made.row.registration_id.is_some();
+    let live = app_key::count_live_in(db, app_id, of_applications, now).await?;
+    if of_applications && live > MOST_OF_APPLICATIONS {
+        return Err(Error::TooMany(
+            "The app has 1000 live registration tokens, which is the most. Revoke those that are no longer used.",
+        ));
+    }
+    if !of_applications && live > MOST {
+        return Err(Error::TooMany(
+            "The app has 100 live app-keys, which is the most. Revoke those that are no longer used, or ask for no overlap.",
+        ));
+    }
+    app_key::trim_ended_in(db, app_id, KEPT, MOST_OF_APPLICATIONS, now).await?;
     let event = Event::of(action, app_id, made.row.id);
-    finish(app, transaction, now, actor, event).await?;
+    revision.commit([event]).await?;
     Ok(made)
-}
-
-async fn finish(
-    app: &App,
-    transaction: DatabaseTransaction,
-    now: Timestamp,
-    actor: &Actor,
-    event: Event,
-) -> Result<()> {
-    record(&transaction, &app.rng, now, actor, [event]).await?;
-    setting::advance_epoch(&transaction).await?;
-    app.store.commit(transaction).await?;
-    app.directory.drop_all();
-    Ok(())
 }
 
 /// When keys were last used, until it is written down: never on the way of a request.

@@ -5,10 +5,16 @@ mod create;
 mod delete;
 mod directory;
 mod flush;
+mod freshness;
 pub mod keys;
+mod news;
 mod policy;
 pub mod registration;
+mod revision;
+mod revoke_all;
+mod right;
 pub mod root_key;
+mod turns;
 mod update;
 
 use entity::{AppId, app};
@@ -19,12 +25,15 @@ pub use delete::delete;
 pub use directory::{Directory, LoadedApp};
 pub use flush::flush;
 pub use keys::{MadeKey, NewAppKey, Usage};
-pub use policy::{AppChanges, DEFAULT_REGISTRATION_GRACE, NewApp};
+pub use policy::{AppChanges, DEFAULT_REGISTRATION_GRACE, NewApp, check_audiences};
+pub use revision::Revision;
+pub use revoke_all::revoke_all;
+pub use turns::{Turn, Turns};
 pub use update::update;
 
 use crate::{app::App, error::Result, sessions::Listing};
 
-/// How often something is decided anew because somebody changed apps or keys meanwhile.
+/// How often something is decided anew because somebody changed what it is decided by.
 pub const ATTEMPTS: usize = 8;
 
 /// The apps, the newest first, at most `limit` of them.

@@ -2,7 +2,10 @@
 
 use std::ops::RangeInclusive;
 
-use entity::{AppId, Timestamp, app};
+use entity::{
+    AppId, Timestamp,
+    app::{self, LONGEST_REFRESH_GRACE},
+};
 use keys::{Algorithm, KeyType};
 
 use crate::error::{Error, Result, Violation};
@@ -33,6 +36,7 @@ pub struct NewApp {
     pub registration_grace: i64,
     pub registration_expire: Option<i64>,
     pub push_binding: bool,
+    pub device_audiences: Vec<String>,
 }
 
 /// Changes of an app; what is `None` stays. The inner `None` of a setting removes it.
@@ -56,6 +60,7 @@ pub struct AppChanges {
     pub registration_grace: Option<i64>,
     pub registration_expire: Option<Option<i64>>,
     pub push_binding: Option<bool>,
+    pub device_audiences: Option<Vec<String>>,
 }
 
 impl NewApp {
@@ -80,6 +85,7 @@ impl NewApp {
             registration_grace: DEFAULT_REGISTRATION_GRACE,
             registration_expire: None,
             push_binding: false,
+            device_audiences: Vec::new(),
         }
     }
 
@@ -108,7 +114,9 @@ impl NewApp {
             registration_grace: self.registration_grace,
             registration_expiry: self.registration_expire,
             push_binding: self.push_binding,
+            device_audiences: Some(self.device_audiences.join("\n")),
             flush_count: 0,
+            epoch: 0,
             key_changes: 0,
             last_key_rotate: None,
             next_key_at: now,
@@ -117,6 +125,7 @@ impl NewApp {
             deleted_at: None,
         };
         violations.extend(check_origins(&self.allowed_origins));
+        violations.extend(check_audiences("device_audiences", &self.device_audiences));
         check(&row, violations)?;
         Ok(row)
     }
@@ -162,6 +171,10 @@ impl AppChanges {
         if let Some(origins) = self.allowed_origins {
             violations.extend(check_origins(&origins));
             row.allowed_origins = origins.join("\n");
+        }
+        if let Some(audiences) = self.device_audiences {
+            violations.extend(check_audiences("device_audiences", &audiences));
+            row.device_audiences = Some(audiences.join("\n"));
         }
         row.updated_at = Some(now);
         check(&row, violations)?;
@@ -214,7 +227,28 @@ fn check(row: &app::Model, mut violations: Vec<Violation>) -> Result<()> {
         "refresh_notbefore",
         "must be below refresh_expire",
     );
-    rule(wait(row.refresh_grace), "refresh_grace", WAIT);
+    rule(
+        row.refresh_notbefore < row.token_expiry || row.refresh_notbefore >= row.refresh_expiry,
+        "refresh_notbefore",
+        "must be below token_expire: a client could not renew before its auth token has ended",
+    );
+    let ends_after = |wait| row.session_expiry.is_none_or(|end| wait < end);
+    rule(
+        ends_after(row.token_notbefore),
+        "token_notbefore",
+        "must be below session_expire: the session would end before its auth token is valid",
+    );
+    rule(
+        ends_after(row.refresh_notbefore),
+        "refresh_notbefore",
+        "must be below session_expire: the session would end before it can be renewed",
+    );
+    rule(
+        (0..=LONGEST_REFRESH_GRACE).contains(&row.refresh_grace)
+            && row.refresh_grace < row.token_expiry,
+        "refresh_grace",
+        "must be 0 to 60 seconds, and below token_expire",
+    );
     rule(row.session_expiry.is_none_or(life), "session_expire", LIFE);
     rule(
         row.max_sessions_per_subject
@@ -253,6 +287,16 @@ fn check_origins(origins: &[String]) -> Option<Violation> {
     let message = "must be at most 100 origins such as https://app.example.com, as browsers send them: lower \
                    case, no path, no default port, no wildcard";
     (!holds).then(|| Violation::new("allowed_origins", message))
+}
+
+/// That these may be the audiences of devices: as many and as long as those of a session, and one a line.
+pub fn check_audiences(field: &str, audiences: &[String]) -> Option<Violation> {
+    let is_audience = |text: &String| {
+        (1..=255).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+    };
+    let holds = audiences.len() <= 50 && audiences.iter().all(is_audience);
+    let message = "must be at most 50 audiences, each of 1 to 255 characters, none of them a control character";
+    (!holds).then(|| Violation::new(field, message))
 }
 
 /// Whether a browser could send this as `Origin` (RFC 6454 section 6.2).

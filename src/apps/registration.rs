@@ -35,44 +35,42 @@ pub async fn register(app: &App, actor: &Actor, project: &str) -> Result<Registr
     of(made)
 }
 
-/// Makes a further token for the holder of a token or of an app-key of the project: of the same application, or of a new
-/// one where the key belongs to none. The key that was presented lives on.
+/// Makes a new token of the application in the place of the current one, which was presented and fails at once.
 ///
 /// # Errors
-/// [`Error::Elsewhere`] when the project is not the key's own; those of the store.
+/// Those of [`update`].
 pub async fn generate(app: &App, caller: &Caller, project: &str) -> Result<Registration> {
-    let (id, row) = own_project(caller, project)?;
-    let new = match &row.registration_id {
-        Some(_) => NewAppKey {
-            kind: SecretKind::Secret,
-            name: row.name.clone(),
-            expires_in: Some(LIFE),
-            registration_id: row.registration_id.clone(),
-        },
-        None => new_application(app),
-    };
-    of(keys::create(app, &caller.actor, id, new).await?)
+    update(app, caller, project, 0).await
 }
 
-/// Replaces the token that was presented by a new one of the same application: the old one fails after `overlap`
-/// seconds.
+/// Replaces the current token, which was presented, by a new one of the same application: the old one fails after `overlap`
+/// seconds, and whatever else the application had at once. An application has one current token: whoever has that is the
+/// application, and whoever has an earlier one can make nothing any more.
 ///
 /// # Errors
-/// [`Error::Elsewhere`] when the project is not the key's own, or the key belongs to no application; those of the store.
+/// [`Error::Elsewhere`] when the project is not the token's own, [`Error::NotEnrolled`] when the key belongs to no application,
+/// [`Error::InvalidKey`] when the token is not the current one any more; those of the store.
 pub async fn update(
     app: &App,
     caller: &Caller,
     project: &str,
     overlap: i64,
 ) -> Result<Registration> {
-    let (id, row) = own_project(caller, project)?;
-    if row.registration_id.is_none() {
-        return Err(Error::Elsewhere(
-            "This key belongs to no application: use POST /v1/auth/token/generate.",
-        ));
-    }
-    let kind = SecretKind::Secret;
-    of(keys::replace(app, &caller.actor, id, row, kind, overlap, Some(LIFE)).await?)
+    let attempt = async |caller: Caller| {
+        let (id, row) = own_project(&caller, project)?;
+        of(keys::replace(app, &caller.actor, id, row, overlap, Some(LIFE)).await?)
+    };
+    Box::pin(caller.act(app, attempt)).await
+}
+
+/// The key of the caller, if it is the registration token of an application.
+///
+/// # Errors
+/// [`Error::NotEnrolled`] when it is another key: whoever has that must not make keys that outlive it.
+pub fn enrolled(caller: &Caller) -> Result<&app_key::Model> {
+    let row = caller.app.keys.iter().find(|row| row.id == caller.key_id);
+    row.filter(|row| row.registration_id.is_some())
+        .ok_or(Error::NotEnrolled)
 }
 
 /// The app of the key with this id.
@@ -91,8 +89,12 @@ fn own_project<'a>(caller: &'a Caller, project: &str) -> Result<(AppId, &'a app_
             "The application is not registered in this project: use POST /v1/auth/register.",
         ));
     }
-    let row = caller.app.keys.iter().find(|row| row.id == caller.key_id);
-    Ok((id, row.ok_or(Error::InvalidKey)?))
+    let row = enrolled(caller)?;
+    // One that was replaced works until its end, and is the current one no more.
+    if row.replaced_at.is_some() {
+        return Err(Error::InvalidKey);
+    }
+    Ok((id, row))
 }
 
 fn new_application(app: &App) -> NewAppKey {

@@ -5,49 +5,37 @@ use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, IntoActiveModel};
 
 use crate::{
     app::App,
-    apps::keys::overlap_end,
+    apps::keys::{MOST, overlap_end},
     audit::{Action, Actor, Event, record},
     clock::Rng,
     error::{Error, Result},
     store::Store,
 };
 
-/// Why the server does not start with the root key that it was given.
-#[derive(Debug, thiserror::Error)]
-pub enum RootKeyError {
-    #[error(
-        "RENEWD_ROOT_KEY is not the root key of this store. Unset it, or replace the store's key by a new \
-         one with `renewd key rotate-root`"
-    )]
-    Other,
-    #[error(transparent)]
-    Store(#[from] Error),
+/// What became of the root key of a store that was opened.
+#[derive(Debug)]
+pub enum Ensured {
+    /// It had none. If none was given, the one that was made is to be shown this once.
+    Made(Option<PlainSecret>),
+    /// It has one, which is the given one, if any.
+    Kept,
+    /// It has another than the given one, which it keeps.
+    Differs,
 }
 
-/// Sees that the store has a root key: `given`, or one that is made. Gives the one that was made, to be
-/// shown this once.
+/// Sees that the store has a root key: `given`, or one that is made, unless it has one already.
 ///
 /// # Errors
-/// When the store has another root key than `given`.
+/// Those of the store.
 pub async fn ensure(
     store: &Store,
     rng: &Rng,
     now: Timestamp,
     given: Option<PlainSecret>,
-) -> Result<Option<PlainSecret>, RootKeyError> {
-    let ensured = store.retry(|| attempt(store, rng, now, given.as_ref()));
-    match ensured.await? {
-        Ensured::Made(key) => Ok(given.is_none().then_some(key)),
-        Ensured::Fits => Ok(None),
-        Ensured::Other => Err(RootKeyError::Other),
-    }
-}
-
-/// What became of the root key of a store.
-enum Ensured {
-    Made(PlainSecret),
-    Fits,
-    Other,
+) -> Result<Ensured> {
+    store
+        .retry(|| attempt(store, rng, now, given.as_ref()))
+        .await
 }
 
 async fn attempt(
@@ -63,7 +51,11 @@ async fn attempt(
             let mut live = stored.iter().filter(|row| row.is_live(now));
             live.any(|row| row.hash.matches(key))
         });
-        return Ok(if fits { Ensured::Fits } else { Ensured::Other });
+        return Ok(if fits {
+            Ensured::Kept
+        } else {
+            Ensured::Differs
+        });
     }
     // Of two processes that start at once on a fresh store, one makes the key; the other one finds it.
     if !setting::claim_root_key(&transaction).await? {
@@ -71,16 +63,17 @@ async fn attempt(
         return Err(Error::Unavailable(DbErr::Custom(message.to_owned())));
     }
     let (_, key) = insert(&transaction, rng, now, given.cloned()).await?;
+    setting::advance_epoch(&transaction).await?;
     let event = Event::of_server(Action::RootKeyCreate);
     record(&transaction, rng, now, &Actor::cli(), [event]).await?;
     store.commit(transaction).await?;
-    Ok(Ensured::Made(key))
+    Ok(Ensured::Made(given.is_none().then_some(key)))
 }
 
 /// Replaces the root key by a new one, which is shown this once. The old one works for `overlap` seconds more.
 ///
 /// # Errors
-/// When the overlap is too long; those of the store.
+/// When the overlap is too long, or there are as many live root keys as there may be; those of the store.
 pub async fn rotate(app: &App, actor: &Actor, overlap: i64) -> Result<PlainSecret> {
     app.store
         .retry(|| attempt_rotation(app, actor, overlap))
@@ -91,8 +84,17 @@ async fn attempt_rotation(app: &App, actor: &Actor, overlap: i64) -> Result<Plai
     let now = app.clock.now();
     let end = overlap_end(now, overlap)?;
     let transaction = app.store.begin().await?;
-    app_key::end_root_at(&transaction, end).await?;
+    // Of two that replace it at once, the second one sees what the first one did: a key that has ended makes no other.
+    setting::advance_epoch(&transaction).await?;
+    actor.confirm(&transaction, now).await?;
+    app_key::end_root_at(&transaction, now, end).await?;
     let (id, key) = insert(&transaction, &app.rng, now, None).await?;
+    // Each request to /root compares its key with all of them.
+    if app_key::count_live_root(&transaction, now).await? > MOST {
+        return Err(Error::TooMany(
+            "There are 100 live root keys, which is the most. Wait for the end of an overlap, or ask for none.",
+        ));
+    }
     let event = Event {
         target: Some(id.to_string()),
         ..Event::of_server(Action::RootKeyRotate)
@@ -128,6 +130,5 @@ async fn insert(
         registration_id: None,
     };
     row.into_active_model().insert(db).await?;
-    setting::advance_epoch(db).await?;
     Ok((id, key))
 }

@@ -1,12 +1,12 @@
 //! Changes the policy of an app.
 
-use entity::{AppId, app, setting, signing_key};
+use entity::{AppId, Timestamp, app, signing_key};
 use sea_orm::{ActiveModelTrait, IntoActiveModel};
 
 use crate::{
     app::App,
-    apps::AppChanges,
-    audit::{Action, Actor, Event, record},
+    apps::{AppChanges, Revision},
+    audit::{Action, Actor, Event},
     error::{Error, Result},
     signing::token_life,
 };
@@ -22,25 +22,17 @@ pub async fn update(app: &App, actor: &Actor, id: AppId, changes: AppChanges) ->
 }
 
 async fn attempt(app: &App, actor: &Actor, id: AppId, changes: AppChanges) -> Result<()> {
-    let now = app.clock.now();
-    let transaction = app.store.begin().await?;
     // Of two that change the app at once, the second one changes what the first one left.
-    let row = app::find_for_update(&transaction, id)
-        .await?
-        .ok_or(Error::NotFound("app"))?;
-    let mut row = changes.apply(row, now)?;
-    // The keys are looked at anew: their schedule may have changed with the policy.
-    row.next_key_at = now;
+    let revision = Revision::begin(app, actor, id).await?;
+    let row = app::find(&revision.db, id).await?;
+    let mut row = changes.apply(row.ok_or(Error::NotFound("app"))?, revision.now)?;
+    // The keys are looked at anew, at once whatever this clock shows: their schedule may have changed with the policy.
+    row.next_key_at = Timestamp::from_millis(0);
     row.key_changes += 1;
-    signing_key::raise_token_life(&transaction, id, token_life(&row)).await?;
-    row.into_active_model()
-        .reset_all()
-        .update(&transaction)
-        .await?;
-    let event = Event::of(Action::AppUpdate, id, id);
-    record(&transaction, &app.rng, now, actor, [event]).await?;
-    setting::advance_epoch(&transaction).await?;
-    app.store.commit(transaction).await?;
-    app.directory.drop_all();
-    Ok(())
+    signing_key::raise_token_life(&revision.db, id, token_life(&row)).await?;
+    let row = row.into_active_model().reset_all();
+    row.update(&revision.db).await?;
+    revision
+        .commit([Event::of(Action::AppUpdate, id, id)])
+        .await
 }

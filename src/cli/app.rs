@@ -21,7 +21,10 @@ const PAGE: u64 = 500;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make an app; prints its keys, this once
+    /// Make an app with ES256 keys; prints its app-keys, this once
+    ///
+    /// What has no option here (other algorithms, `push_binding`, `registration_grace`, `registration_expire`) is a setting of
+    /// the app in the API: `POST /root/create`, and `PATCH /root/{app_id}`, which changes any setting of an app.
     Create(Box<Create>),
     /// List the apps, the newest first
     List {
@@ -35,7 +38,7 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Declare every token of an app dead that was issued until now
+    /// End every session of an app: all tokens issued so far are dead
     Flush {
         /// The app's id
         app_id: AppId,
@@ -57,33 +60,36 @@ pub struct Create {
     /// `iss` of its tokens; its name, unless given
     #[arg(long)]
     issuer: Option<String>,
-    /// Life of an auth token, seconds [default: 1 hour]
+    /// Seconds that an auth token lives [default: 1 hour]
     #[arg(long, value_name = "SECONDS")]
     token_expire: Option<i64>,
-    /// Until an auth token is valid, seconds [default: 0]
+    /// Seconds after signing before an auth token becomes valid [default: 0]
     #[arg(long, value_name = "SECONDS")]
     token_notbefore: Option<i64>,
-    /// Life of a refresh token, seconds [default: 14 days]
+    /// Seconds that a refresh token lives, if it is not used [default: 14 days]
     #[arg(long, value_name = "SECONDS")]
     refresh_expire: Option<i64>,
-    /// Until a refresh token may be used, seconds [default: 0]
+    /// Seconds after signing before a refresh token may be used, below --token-expire [default: 0]
     #[arg(long, value_name = "SECONDS")]
     refresh_notbefore: Option<i64>,
-    /// For how long a used refresh token is answered again, seconds [default: 0]
+    /// Seconds for which the refresh token that was just replaced is answered again, 0 to 60; 10 forgives lost answers [default: 0]
     #[arg(long, value_name = "SECONDS")]
     refresh_grace: Option<i64>,
-    /// Absolute life of a session, seconds [default: none]
+    /// Seconds after which a session ends, however often it is renewed [default: none]
     #[arg(long, value_name = "SECONDS")]
     session_expire: Option<i64>,
     /// Sessions of a subject before its oldest ends [default: none]
     #[arg(long, value_name = "COUNT")]
     max_sessions_per_subject: Option<i64>,
-    /// Between two signing keys, seconds [default: 90 days]
+    /// Seconds between signing-key rotations [default: 90 days]
     #[arg(long, value_name = "SECONDS")]
     rotation_period: Option<i64>,
     /// An origin of web pages that may use publishable keys; may be given several times
     #[arg(long = "allowed-origin", value_name = "ORIGIN")]
     allowed_origins: Vec<String>,
+    /// An audience that sessions of registered devices may have; may be given several times
+    #[arg(long = "device-audience", value_name = "AUDIENCE")]
+    device_audiences: Vec<String>,
     #[command(flatten)]
     format: Format,
 }
@@ -177,6 +183,7 @@ impl From<Create> for NewApp {
             registration_grace: default.registration_grace,
             registration_expire: default.registration_expire,
             push_binding: default.push_binding,
+            device_audiences: options.device_audiences,
             name: default.name,
             key_type: default.key_type,
             algorithm: default.algorithm,

@@ -43,7 +43,10 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Replace the app's main key by a new one; prints it, this once
+    /// Replace a main key, one of the two that the app was made with; prints the new one, this once
+    ///
+    /// A key that has a name is not replaced by this: make another one (create), and revoke the old one when nobody uses it
+    /// any more. With the secret key and an overlap of 0, the tokens of all applications of SCAEM end, too.
     Rotate {
         /// The app's id
         app_id: AppId,

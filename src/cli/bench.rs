@@ -127,6 +127,8 @@ enum Operation {
     Sign,
     /// Ask the server whether auth tokens are good
     Verify,
+    /// Present refresh tokens that are made up from auth tokens, and see them refused
+    Forged,
 }
 
 impl Load {

@@ -12,7 +12,7 @@ use crate::{app::App, apps::root_key, audit::Actor, master};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Replace the root key by a new one
+    /// Replace the root key by a new one; the old one is not needed
     RotateRoot {
         /// Seconds for which the old one still works
         #[arg(long, value_name = "SECONDS", default_value_t = 0)]
@@ -20,7 +20,10 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Replace the master key, and seal every signing key anew
+    /// Replace the master key, and encrypt every signing key and push token anew
+    ///
+    /// Back up the old key first, because this removes it from the data directory. Keep it for as long as you keep copies of the
+    /// store from before: they open with it alone.
     ///
     /// May be interrupted and run again: both keys are accepted until it is done. With the key in the file of the data
     /// directory, a new one is made there. With `RENEWD_MASTER_KEY`, set the new key there and the old one in
@@ -43,7 +46,8 @@ pub async fn run(command: &Command, app: &App) -> Outcome {
         Command::Rekey => {
             let resealed = master::rekey(app, &Actor::cli()).await?;
             say(&format!(
-                "Sealed {resealed} signing keys anew. Back up the master key ({}) now.",
+                "Encrypted {resealed} signing keys and all push tokens anew. Back up the new master key ({}) now, and keep your \
+                 backup of the old one: copies of the store from before open with that alone.",
                 app.master.origin()
             ))
         }

@@ -17,7 +17,7 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use entity::PlainSecret;
 use serde::Serialize;
 
@@ -25,7 +25,7 @@ use self::print::say;
 
 use crate::{
     api,
-    app::App,
+    app::{App, Opened},
     clock::{Clock, Rng},
     config::{Config, ConfigError, Secrets},
 };
@@ -45,9 +45,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the API; the default
+    /// Serve the API; the default. Makes the store if it is missing
     Serve,
-    /// Bring the store to the tables of this release
+    /// Make the store if it is missing, and bring it to the tables of this release
     Migrate,
     /// Make, list, show, flush and delete apps
     #[command(subcommand)]
@@ -66,6 +66,15 @@ enum Command {
     /// Copy the embedded store, while it serves, into a new file
     Backup(store::Backup),
     /// Put a copy in place of the embedded store, which must not exist
+    ///
+    /// The master key that was in force when the copy was made must be in its place. If this fails, do not serve: an empty store
+    /// would be made, with a new root key.
+    ///
+    /// In the copy, everything stands as it stood when the copy was made. App-keys, root keys, signing keys and registration
+    /// tokens that were revoked since then work again, and so do sessions that were signed out: end all of these keys and tokens
+    /// with --revoke-keys. Devices that were disabled since then are enabled again. A refresh token that was used since then works
+    /// again, once; the one that its client holds now is taken for a reuse, and ends the session: end the sessions of which this
+    /// may be true with --revoke-sessions-after, and the time of the copy. Both flags may be given.
     Restore(store::Restore),
     /// Measure how fast sessions are renewed here, and what that costs
     Bench(Box<bench::Command>),
@@ -173,6 +182,60 @@ struct Settings {
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     trusted_proxies: Option<Vec<String>>,
+    /// Connections that are open at a time; 0: as many as there are files for
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_MAX_CONNECTIONS",
+        value_name = "COUNT"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_connections: Option<u32>,
+    /// Connections of one address; 0: a quarter of all
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_MAX_CONNECTIONS_PER_ADDRESS",
+        value_name = "COUNT"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_connections_per_address: Option<u32>,
+    /// Seconds for the head of a request
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_REQUEST_HEAD_TIMEOUT",
+        value_name = "SECONDS"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_head_timeout: Option<u32>,
+    /// Seconds for the body of a request
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_REQUEST_BODY_TIMEOUT",
+        value_name = "SECONDS"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_body_timeout: Option<u32>,
+    /// Seconds for which a client may take nothing of its answer
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_RESPONSE_TIMEOUT",
+        value_name = "SECONDS"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_timeout: Option<u32>,
+    /// Seconds for which a connection may be without a request
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_IDLE_TIMEOUT",
+        value_name = "SECONDS"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle_timeout: Option<u32>,
     /// Seconds for which requests are still taken after SIGTERM
     #[arg(
         long,
@@ -182,6 +245,15 @@ struct Settings {
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     shutdown_delay: Option<u32>,
+    /// Seconds that what is under way may take after that
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_SHUTDOWN_TIMEOUT",
+        value_name = "SECONDS"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shutdown_timeout: Option<u32>,
     /// Seconds of clock skew that a renewal tolerates
     #[arg(long, global = true, env = "RENEWD_LEEWAY", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -204,9 +276,54 @@ struct Settings {
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_retention_days: Option<u32>,
+    /// How often in an hour a device may use its registration token
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_REGISTRATION_REFRESHES_PER_HOUR",
+        value_name = "COUNT"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registration_refreshes_per_hour: Option<u32>,
+    /// Events of a device that a publishable key may tell of in a minute; 0: not counted
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_DEVICE_EVENTS_PER_MINUTE",
+        value_name = "COUNT"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_events_per_minute: Option<u32>,
+    /// New devices of an app that a publishable key may tell of in an hour; 0: not counted
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_NEW_DEVICES_PER_HOUR",
+        value_name = "COUNT"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_devices_per_hour: Option<u32>,
+    /// New devices that a user who is signed in may tell of in an hour; 0: not counted
+    #[arg(
+        long,
+        global = true,
+        env = "RENEWD_NEW_DEVICES_OF_SUBJECT_PER_HOUR",
+        value_name = "COUNT"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_devices_of_subject_per_hour: Option<u32>,
 }
 
+/// What the help of every command shows of the settings: where the store is. The help of `serve` shows them all.
+const SHOWN_BY_EVERY_COMMAND: [&str; 3] = ["config", "data_dir", "database_url"];
+
 impl Cli {
+    /// Reads the command line of this process. What is wrong with it, or the help that it asks for, is printed, and the process
+    /// ends.
+    pub fn read() -> Self {
+        Self::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
     /// The effective settings.
     ///
     /// # Errors
@@ -225,6 +342,24 @@ impl Cli {
     }
 }
 
+/// The command line. Every command takes all settings, but only `serve` has a use for most of them.
+fn command() -> clap::Command {
+    let mut command = Cli::command();
+    let hidden: Vec<_> = command
+        .get_arguments()
+        .filter(|setting| setting.is_global_set())
+        .filter(|setting| !SHOWN_BY_EVERY_COMMAND.contains(&setting.get_id().as_str()))
+        .map(|setting| setting.clone().hide(true))
+        .collect();
+    // A global argument is not given to a command that has one of its name.
+    for other in command.get_subcommands_mut() {
+        if other.get_name() != "serve" {
+            *other = std::mem::take(other).args(hidden.clone());
+        }
+    }
+    command
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -233,8 +368,8 @@ pub async fn run(cli: Cli, config: Config) -> Outcome {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(config).await,
         Command::Migrate => {
-            let done = "The store has the tables of this release.";
-            on_store(config, async |_| say(done)).await
+            open(config).await?.close().await?;
+            say("The store has the tables of this release.")
         }
         Command::App(command) => on_store(config, async |app| app::run(command, app).await).await,
         Command::AppKey(command) => {
@@ -264,9 +399,9 @@ pub async fn run(cli: Cli, config: Config) -> Outcome {
     }
 }
 
-/// Opens the store, brought up to date, for one piece of work.
+/// Opens the store, which must exist, brought up to date, for one piece of work.
 async fn on_store(config: Config, work: impl AsyncFnOnce(&App) -> Outcome) -> Outcome {
-    let app = open(config).await?;
+    let app = open_existing(config).await?;
     let done = work(&app).await;
     app.close().await?;
     done
@@ -287,9 +422,19 @@ pub fn complain(error: &dyn Error) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Opens the store for a command; should that make it, the root key is shown beside the command's output.
+/// Opens the store for a command that may make it; should it, the root key is shown beside the command's output.
 async fn open(config: Config) -> Outcome<App> {
-    let opened = App::open(config, secrets()?, Clock::system(), Rng::system()).await?;
+    let opened = App::open(config, secrets()?, Clock::system(), Rng::system()).await;
+    beside(opened?)
+}
+
+/// Opens the store for a command; in a wrong folder, nothing is made.
+async fn open_existing(config: Config) -> Outcome<App> {
+    let opened = App::open_existing(config, secrets()?, Clock::system(), Rng::system()).await;
+    beside(opened?)
+}
+
+fn beside(opened: Opened) -> Outcome<App> {
     if let Some(key) = &opened.root_key {
         write!(io::stderr(), "{}", root_key_notice(key))?;
     }
@@ -318,4 +463,64 @@ fn show(config: &Config) -> Outcome {
         set("RENEWD_MASTER_KEY"),
         set("RENEWD_ROOT_KEY"),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+
+    use super::*;
+    use crate::config::DEFAULTS;
+
+    /// The settings of the documented default, each with a value that it may have.
+    fn settings() -> Vec<(String, String)> {
+        let table: toml::Table = toml::from_str(DEFAULTS).unwrap();
+        let value = |value| match value {
+            toml::Value::String(text) if text.is_empty() => "text".to_owned(),
+            toml::Value::String(text) => text,
+            toml::Value::Array(_) => "::1".to_owned(),
+            number => number.to_string(),
+        };
+        let settings = table.into_iter();
+        settings.map(|(name, set)| (name, value(set))).collect()
+    }
+
+    #[test]
+    fn every_setting_has_a_flag_and_an_environment_variable() {
+        let command = command();
+        for (name, value) in settings() {
+            let found = command.get_arguments().find(|flag| *flag.get_id() == *name);
+            let flag = found.unwrap_or_else(|| panic!("{name} has no flag"));
+            let long = name.replace('_', "-");
+            assert_eq!(flag.get_long(), Some(&*long));
+            let variable = format!("RENEWD_{}", name.to_uppercase());
+            assert_eq!(flag.get_env(), Some(variable.as_ref()), "{name}");
+            assert!(flag.is_global_set(), "{name}");
+
+            let words = ["renewd", "app", "list", &format!("--{long}"), &value];
+            let matches = super::command().try_get_matches_from(words).unwrap();
+            let cli = Cli::from_arg_matches(&matches).unwrap();
+            let overrides = toml::Table::try_from(&cli.settings).unwrap();
+            assert!(overrides.contains_key(&name), "{name} is not passed on");
+            Config::load(None, overrides).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_help_of_a_command_shows_where_the_store_is_and_that_of_serve_every_setting() {
+        let help = |words: &[&str]| {
+            let words = ["renewd"].iter().chain(words).chain(&["--help"]);
+            let asked = command().try_get_matches_from(words).unwrap_err();
+            assert_eq!(asked.kind(), ErrorKind::DisplayHelp);
+            asked.to_string()
+        };
+        let (serve, all, list) = (help(&["serve"]), help(&[]), help(&["app", "list"]));
+        for (name, _) in settings() {
+            let flag = format!("--{} <", name.replace('_', "-"));
+            assert!(serve.contains(&flag) && all.contains(&flag), "{flag}");
+            let is_shown = SHOWN_BY_EVERY_COMMAND.contains(&&*name);
+            assert_eq!(list.contains(&flag), is_shown, "{flag}");
+        }
+        assert!(list.contains("--config <"));
+    }
 }

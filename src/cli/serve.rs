@@ -13,9 +13,16 @@ use crate::{
     app::App,
     clock::{Clock, Rng},
     config::Config,
+    http::raise_file_limit,
 };
 
 pub async fn run(config: Config) -> Outcome {
+    if let Err(error) = raise_file_limit() {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "cannot open more files than this process started with"
+        );
+    }
     // Both ports are taken before the store is touched: a second server on it says so and goes.
     let listener = bind(config.listen).await?;
     let metrics = match config.metrics_listen {
@@ -35,12 +42,23 @@ pub async fn run(config: Config) -> Outcome {
     let shutdown = CancellationToken::new();
     let stop = stop_signal()?;
     let stopping = shutdown.clone();
-    tokio::spawn(async move {
+    let stopped_twice = async move {
         stop.await;
+        // Listened for from now on: the first signal would be taken for the second, too.
+        let again = stop_signal();
         tracing::info!("stopping: finishing the requests under way");
         stopping.cancel();
-    });
-    crate::serve(Arc::new(opened.app), listener, metrics, shutdown).await?;
+        match again {
+            Ok(again) => again.await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        served = crate::serve(Arc::new(opened.app), listener, metrics, shutdown) => served?,
+        () = stopped_twice => {
+            return Err("stopped at once by a second signal: what was under way was cut off".into());
+        }
+    }
     tracing::info!("stopped");
     Ok(())
 }

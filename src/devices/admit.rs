@@ -6,6 +6,7 @@ use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 use super::{commit, end::end, raced, seen};
 use crate::{
     app::App,
+    apps::Caller,
     error::{Error, Result},
 };
 
@@ -46,6 +47,16 @@ pub async fn admit(app: &App, session: &session::Model) -> Result<()> {
     app.store.retry(attempt).await
 }
 
+/// Who says that a session is on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Telling {
+    /// A backend, with a secret key: of whatever device.
+    Backend,
+    /// Whoever has the refresh token and a key that everybody has: of the devices of the session's own subject, or of nobody;
+    /// and of a session that is on no device yet. Otherwise one that is to end with its device could be carried away.
+    Holder,
+}
+
 /// Ties the session to the device, which becomes its user's, if `presented` is the refresh token that renews it, or was. It
 /// is done before the renewal: what fails here has used up nothing.
 ///
@@ -53,12 +64,14 @@ pub async fn admit(app: &App, session: &session::Model) -> Result<()> {
 /// When the session may not be on this device; those of the store.
 pub async fn tie(
     app: &App,
-    app_id: AppId,
+    caller: &Caller,
     session_id: SessionId,
     presented: TokenId,
     id: DeviceId,
+    telling: Telling,
 ) -> Result<()> {
-    let attempt = async || {
+    let app_id = caller.app.app.id;
+    let attempt = async |caller: Caller| {
         let now = app.clock.now();
         let find = session::find_in(&app.store.reader, app_id, session_id).await?;
         let live = find.filter(|session| {
@@ -71,18 +84,41 @@ pub async fn tie(
         };
         if session.device_id == Some(id) {
             // It was allowed when it was tied: whoever disables the device ends it.
-            return see_again(app, id, now).await;
+            return see_again(app, &caller, id, now).await;
         }
-        let transaction = app.store.begin().await?;
+        if !may_move(&session, telling) {
+            return refuse_another(app, &session, id).await;
+        }
+        let transaction = caller.actor.begin(app).await?;
+        if telling == Telling::Holder
+            && let Some(row) = device::find_for_update(&transaction, id).await?
+        {
+            allow(&row, app_id)?;
+            own(&row, &session.sub)?;
+        }
         take(&transaction, app_id, id, &session.sub, now).await?;
         // Ended meanwhile: the renewal will tell.
         session::tie(&transaction, app_id, session_id, id).await?;
         commit(app, transaction).await
     };
-    app.store.retry(attempt).await
+    caller.act(app, attempt).await
 }
 
-/// Takes the row of the device, made if there is none, for the user.
+/// Whether the session may go to another device: a device's own never does.
+fn may_move(session: &session::Model, telling: Telling) -> bool {
+    !device::is_device(&session.sub) && (telling == Telling::Backend || session.device_id.is_none())
+}
+
+/// The session stays where it is. To name a device that is another subject's is refused all the same.
+async fn refuse_another(app: &App, session: &session::Model, id: DeviceId) -> Result<()> {
+    match device::find(&app.store.reader, id).await? {
+        Some(row) if row.app_id != session.app_id => allow(&row, session.app_id),
+        Some(row) => own(&row, &session.sub),
+        None => Ok(()),
+    }
+}
+
+/// Takes the row of the device, made if there is none, for the user. A registered device stays its own.
 async fn take(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -99,23 +135,29 @@ async fn take(
         return Ok(());
     };
     allow(&read, app_id)?;
-    let row = device::Model {
-        sub: Some(sub.to_owned()),
+    let mut row = device::Model {
         last_seen_at: seen(&read, now),
         ..read.clone()
     };
+    if !read.is_registered() && read.sub.as_deref() != Some(sub) {
+        row.sub = Some(sub.to_owned());
+        // It was one of the user before.
+        row.client_id = None;
+    }
     if row != read {
         device::save(db, row).await?;
     }
     Ok(())
 }
 
-async fn see_again(app: &App, id: DeviceId, now: Timestamp) -> Result<()> {
+async fn see_again(app: &App, caller: &Caller, id: DeviceId, now: Timestamp) -> Result<()> {
     let found = device::find(&app.store.reader, id).await?;
-    if found.is_some_and(|row| seen(&row, now) > row.last_seen_at) {
-        device::seen_at(&app.store.writer, id, now).await?;
+    if found.is_none_or(|row| seen(&row, now) == row.last_seen_at) {
+        return Ok(());
     }
-    Ok(())
+    let transaction = caller.actor.begin(app).await?;
+    device::seen_at(&transaction, id, now).await?;
+    commit(app, transaction).await
 }
 
 fn allow(row: &device::Model, app_id: AppId) -> Result<()> {
@@ -126,4 +168,14 @@ fn allow(row: &device::Model, app_id: AppId) -> Result<()> {
         return Err(Error::DeviceDisabled);
     }
     Ok(())
+}
+
+/// That the device is one of the subject, or of nobody.
+fn own(row: &device::Model, sub: &str) -> Result<()> {
+    let is_nobodys = row.sub.is_none() && !row.is_registered();
+    if is_nobodys || row.sub.as_deref() == Some(sub) {
+        Ok(())
+    } else {
+        Err(Error::DeviceOfAnother)
+    }
 }

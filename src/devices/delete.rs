@@ -18,9 +18,9 @@ use crate::{
 /// # Errors
 /// When there is no such device; those of the store.
 pub async fn delete(app: &App, caller: &Caller, id: DeviceId) -> Result<u64> {
-    let attempt = async || {
+    let attempt = async |caller: Caller| {
         let (now, app_id) = (app.clock.now(), caller.app.app.id);
-        let transaction = app.store.begin().await?;
+        let transaction = caller.actor.begin(app).await?;
         require(&transaction, app_id, id).await?;
         let ended = end_all(&transaction, app_id, id, now).await?;
         remove(&transaction, app_id, id).await?;
@@ -29,5 +29,5 @@ pub async fn delete(app: &App, caller: &Caller, id: DeviceId) -> Result<u64> {
         app.store.commit(transaction).await?;
         Ok(ended)
     };
-    app.store.retry(attempt).await
+    Box::pin(caller.act(app, attempt)).await
 }

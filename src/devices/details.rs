@@ -1,6 +1,6 @@
 //! What describes a device, and the form that it has.
 
-use entity::device::Platform;
+use entity::device::{self, Platform};
 
 use crate::error::Violation;
 
@@ -15,6 +15,15 @@ pub struct Details {
 }
 
 impl Details {
+    /// Notes on the row what is known.
+    pub fn note(self, row: &mut device::Model) {
+        row.platform = self.platform.or(row.platform);
+        row.push_permission = self.push_permission.or(row.push_permission);
+        row.timezone = self.timezone.or(row.timezone.take());
+        row.language = self.language.or(row.language.take());
+        row.country = self.country.or(row.country.take());
+    }
+
     /// In the spelling of their standards, with every rule that they break. The forms are checked, not the lists: those grow,
     /// and devices know of it before servers do.
     pub fn normalise(&mut self) -> Vec<Violation> {

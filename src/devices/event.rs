@@ -1,47 +1,181 @@
 //! Something happened on a device that is known by its push token.
 
-use entity::{AppId, DeviceId, Timestamp, device};
+use entity::{
+    AppId, DeviceId, PlainSecret, Timestamp, app_key,
+    device::{self, Marks},
+};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 
-use super::{Sighting, commit, push_token::Presented, see::see};
-use crate::{app::App, error::Result};
+use super::{Details, commit, known, merge::is_bare, push_token::Presented, raced, seen};
+use crate::{app::App, apps::Caller, error::Result, master};
+
+/// What an event says of its device.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    pub push_token: PlainSecret,
+    /// Its user; of nobody that is known, when there is none.
+    pub sub: Option<String>,
+    pub details: Details,
+}
+
+/// A device that was told of.
+struct Seen {
+    id: DeviceId,
+    is_new: bool,
+}
+
+impl Sighting {
+    /// Notes on the row what is known now, but for the push token.
+    fn note(&self, row: &mut device::Model, now: Timestamp) {
+        row.sub = row.sub.take().or_else(|| self.sub.clone());
+        self.details.clone().note(row);
+        row.last_seen_at = seen(row, now);
+    }
+
+    /// Whether the event may be one of this device's own user, as far as it tells.
+    fn is_of_user(&self, row: &device::Model) -> bool {
+        let is_nobodys = row.sub.is_none() && !row.is_registered();
+        self.sub.is_none() || row.sub == self.sub || is_nobodys
+    }
+}
 
 /// Notes what an event says of its device, which is registered when it is not known; gives its id.
 ///
-/// The push token says which device it is. Where its user is another one than before, messages go to that one from now on;
-/// the sessions on it are not touched: who ends sessions must have shown more than a key that everybody has.
+/// The push token says which device it is. Where the device is another user's, the token goes to the user of the event, and
+/// messages with it; the device stays whose it is, with its sessions and its name: who takes those must have shown more than
+/// a key that everybody has. A device that was disabled keeps its token as well.
 ///
 /// # Errors
-/// Those of the store.
-pub async fn event(app: &App, app_id: AppId, sighting: &Sighting) -> Result<DeviceId> {
-    let attempt = async || {
-        let now = app.clock.now();
-        // Most events say what is known: that is seen without a lock.
-        if let Some(id) = unchanged(app, app_id, sighting, now).await? {
-            return Ok(id);
-        }
-        let transaction = app.store.begin().await?;
-        let row = see(app, &transaction, app_id, now, sighting).await?;
-        commit(app, transaction).await?;
-        Ok(row.id)
-    };
-    app.store.retry(attempt).await
-}
-
-async fn unchanged(
-    app: &App,
-    app_id: AppId,
-    sighting: &Sighting,
-    now: Timestamp,
-) -> Result<Option<DeviceId>> {
-    let Some(token) = &sighting.push_token else {
-        return Ok(None);
-    };
-    let db = &app.store.reader;
-    let presented = Presented::new(app, db, app_id, token).await?;
-    let found = device::find_by_push_token(db, app_id, &presented.macs).await?;
-    Ok(found.and_then(|row| {
+/// When a publishable key tells too much of the device, or of too many that were not known; those of the store.
+pub async fn event(app: &App, caller: &Caller, sighting: &Sighting) -> Result<DeviceId> {
+    let (now, app_id) = (app.clock.now(), caller.app.app.id);
+    let is_counted = caller.kind == app_key::Kind::Publishable;
+    let found = app.store.retry(|| find(app, app_id, sighting)).await?;
+    match &found {
+        Some(row) if is_counted => app.quota.event(row.id, now)?,
+        // Before a place among the writers is taken.
+        None if is_counted => app.quota.check_new(app_id, now)?,
+        _ => {}
+    }
+    // Most events say what is known: that is seen without a lock.
+    if let Some(row) = found
+        && sighting.is_of_user(&row)
+    {
         let mut noted = row.clone();
         sighting.note(&mut noted, now);
-        (noted == row).then_some(row.id)
-    }))
+        if noted == row {
+            return Ok(row.id);
+        }
+    }
+    let attempt = async |caller: Caller| attempt(app, &caller, sighting, is_counted).await;
+    let seen = Box::pin(caller.act(app, attempt)).await?;
+    if seen.is_new && is_counted {
+        app.quota.count_new(app_id);
+    }
+    Ok(seen.id)
+}
+
+/// The device that has the push token, or had it before the one that it has.
+async fn find(app: &App, app_id: AppId, sighting: &Sighting) -> Result<Option<device::Model>> {
+    let db = &app.store.reader;
+    let token = Presented::new(app, db, app_id, &sighting.push_token).await?;
+    match device::find_by_push_token(db, app_id, &token.macs).await? {
+        Some(row) => Ok(Some(row)),
+        None => late(db, app_id, &token, sighting).await,
+    }
+}
+
+/// The device of an event that was on its way for long: it has a new token by now, and the event tells nothing that is newer
+/// than that.
+async fn late(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    token: &Presented<'_>,
+    sighting: &Sighting,
+) -> Result<Option<device::Model>> {
+    let found = device::find_by_push_parent(db, app_id, &token.macs).await?;
+    // Whoever names another user has the token after that device had it.
+    Ok(found.filter(|row| sighting.is_of_user(row)))
+}
+
+async fn attempt(
+    app: &App,
+    caller: &Caller,
+    sighting: &Sighting,
+    is_counted: bool,
+) -> Result<Seen> {
+    let (now, app_id) = (app.clock.now(), caller.app.app.id);
+    let transaction = caller.actor.begin(app).await?;
+    let token = Presented::new(app, &transaction, app_id, &sighting.push_token).await?;
+    let marks = Marks {
+        push_tokens: &token.macs,
+        ..Marks::default()
+    };
+    let holding = known(&transaction, app_id, marks).await?.into_iter().next();
+    let id = match holding {
+        Some(read) if sighting.is_of_user(&read) => {
+            Some(note(&transaction, read.clone(), &read, sighting, now).await?)
+        }
+        Some(read) if read.is_disabled() => return Ok(Seen::again(read.id)),
+        Some(read) if is_bare(&transaction, &read, now).await? => {
+            let row = device::Model {
+                sub: sighting.sub.clone(),
+                ..read.clone()
+            };
+            Some(note(&transaction, row, &read, sighting, now).await?)
+        }
+        Some(mut row) => {
+            row.drop_push_token();
+            device::save(&transaction, row).await?;
+            None
+        }
+        None => match late(&transaction, app_id, &token, sighting).await? {
+            Some(row) => {
+                device::seen_at(&transaction, row.id, seen(&row, now)).await?;
+                Some(row.id)
+            }
+            None => None,
+        },
+    };
+    let seen = match id {
+        Some(id) => Seen::again(id),
+        None => {
+            if is_counted {
+                app.quota.check_new(app_id, now)?;
+            }
+            let mut row =
+                device::Model::new(app.rng.with(|rng| DeviceId::mint(now, rng)), app_id, now);
+            sighting.note(&mut row, now);
+            token.give(app, &mut row, now)?;
+            master::confirm(&transaction, token.sealed_by()).await?;
+            let id = row.id;
+            let insert = row.into_active_model().insert(&transaction).await;
+            insert.map_err(raced)?;
+            Seen { id, is_new: true }
+        }
+    };
+    commit(app, transaction).await?;
+    Ok(seen)
+}
+
+/// Notes on the row of the device, which is held, what the event says of it, and writes it if it is not what was read; gives
+/// its id.
+async fn note(
+    db: &impl ConnectionTrait,
+    mut row: device::Model,
+    read: &device::Model,
+    sighting: &Sighting,
+    now: Timestamp,
+) -> Result<DeviceId> {
+    sighting.note(&mut row, now);
+    if row != *read {
+        device::save(db, row).await?;
+    }
+    Ok(read.id)
+}
+
+impl Seen {
+    const fn again(id: DeviceId) -> Self {
+        Self { id, is_new: false }
+    }
 }

@@ -4,7 +4,6 @@ use entity::{
     DeviceId, PlainSecret, Timestamp,
     device::{self, Marks},
 };
-use sea_orm::DatabaseTransaction;
 
 use super::{commit, end::end, known};
 use crate::{
@@ -12,6 +11,7 @@ use crate::{
     apps::Caller,
     audit::{Action, Event, record},
     error::Result,
+    store::Transaction,
 };
 
 /// What became of dead push tokens.
@@ -29,12 +29,13 @@ pub struct Feedback {
 /// # Errors
 /// Those of the store.
 pub async fn unregister(app: &App, caller: &Caller, tokens: &[PlainSecret]) -> Result<Feedback> {
-    app.store.retry(|| attempt(app, caller, tokens)).await
+    let attempt = async |caller: Caller| attempt(app, &caller, tokens).await;
+    Box::pin(caller.act(app, attempt)).await
 }
 
 async fn attempt(app: &App, caller: &Caller, tokens: &[PlainSecret]) -> Result<Feedback> {
     let (now, policy) = (app.clock.now(), &caller.app.app);
-    let transaction = app.store.begin().await?;
+    let transaction = caller.actor.begin(app).await?;
     let sealing = app.master.sealing(&transaction).await?;
     let macs: Vec<_> = tokens
         .iter()
@@ -58,7 +59,7 @@ async fn attempt(app: &App, caller: &Caller, tokens: &[PlainSecret]) -> Result<F
 }
 
 async fn drop_token(
-    db: &DatabaseTransaction,
+    db: &Transaction,
     mut device: device::Model,
     is_bound: bool,
     now: Timestamp,

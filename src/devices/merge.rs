@@ -1,16 +1,60 @@
-//! Two rows turn out to be of one device.
+//! Two rows turn out to be of one device of one subject.
 
 use entity::{Timestamp, device, registration_token, session};
 use sea_orm::ConnectionTrait;
 
-use super::{
-    end::{end_all, remove},
-    raced,
-};
+use super::{end::remove, raced};
 use crate::error::Result;
 
-/// Removes `gone`, and lets `kept` have what only that one had, its sessions and registration included; but not its push token. Whoever calls
-/// holds both rows. A device that was disabled stays so.
+/// Whether the row is no more than a push token of its user: it has no name, nobody is signed in on it, and nobody registered
+/// or disabled it. Whoever calls holds it.
+///
+/// # Errors
+/// Those of the store.
+pub async fn is_bare(
+    db: &impl ConnectionTrait,
+    row: &device::Model,
+    now: Timestamp,
+) -> Result<bool> {
+    if row.client_id.is_some() || row.is_disabled() || row.is_registered() {
+        return Ok(false);
+    }
+    let is_used = session::lives_on(db, row.app_id, row.id, now).await?
+        || registration_token::lives_on(db, row.app_id, row.id).await?;
+    Ok(!is_used)
+}
+
+/// Whether `gone` may become a part of `kept` without taking anything from anybody: neither is registered or disabled, they do
+/// not have two names, and either both are of one subject, or one is of nobody, or `gone` is no more than a push token.
+/// Whoever calls holds both rows.
+///
+/// # Errors
+/// Those of the store.
+pub async fn may_merge(
+    db: &impl ConnectionTrait,
+    gone: &device::Model,
+    kept: &device::Model,
+    now: Timestamp,
+) -> Result<bool> {
+    for row in [gone, kept] {
+        if row.is_disabled()
+            || row.is_registered()
+            || registration_token::lives_on(db, row.app_id, row.id).await?
+        {
+            return Ok(false);
+        }
+    }
+    let have_two_names =
+        gone.client_id.is_some() && kept.client_id.is_some() && gone.client_id != kept.client_id;
+    if have_two_names {
+        return Ok(false);
+    }
+    let are_of_one = gone.sub == kept.sub || gone.sub.is_none() || kept.sub.is_none();
+    Ok(are_of_one || is_bare(db, gone, now).await?)
+}
+
+/// Removes `gone`, and lets `kept` have what only that one had, the sessions of its subject included; but not its push token.
+/// Whoever calls holds both rows, and knows that they [may](may_merge) become one.
 ///
 /// # Errors
 /// Those of the store.
@@ -18,21 +62,12 @@ pub async fn merge(
     db: &impl ConnectionTrait,
     gone: device::Model,
     kept: device::Model,
-    now: Timestamp,
 ) -> Result<device::Model> {
     let merged = join(gone.clone(), kept);
     remove(db, merged.app_id, gone.id).await?;
     device::save(db, merged.clone()).await.map_err(raced)?;
-    session::move_to(db, merged.app_id, gone.id, merged.id).await?;
-    // A device has one registration; that of the name that goes, goes.
-    match registration_token::find_of_device(db, merged.app_id, merged.id).await? {
-        Some(_) => {
-            registration_token::revoke_of_device(db, merged.app_id, gone.id, now).await?;
-        }
-        None => registration_token::move_to(db, merged.app_id, gone.id, merged.id).await?,
-    }
-    if merged.is_disabled() {
-        end_all(db, merged.app_id, merged.id, now).await?;
+    if merged.sub == gone.sub {
+        session::move_to(db, merged.app_id, gone.id, merged.id).await?;
     }
     Ok(merged)
 }
@@ -54,7 +89,6 @@ fn join(gone: device::Model, kept: device::Model) -> device::Model {
         country: first.country.or(second.country),
         first_seen_at: gone.first_seen_at.min(kept.first_seen_at),
         last_seen_at: gone.last_seen_at.max(kept.last_seen_at),
-        disabled_at: kept.disabled_at.or(gone.disabled_at),
         ..kept
     }
 }
@@ -77,7 +111,6 @@ mod tests {
             push_token: Some(vec![1]),
             first_seen_at: at(500),
             last_seen_at: at(2000),
-            disabled_at: Some(at(1500)),
             ..row()
         };
         let kept = device::Model {
@@ -94,7 +127,6 @@ mod tests {
             country: Some("DE".to_owned()),
             first_seen_at: at(500),
             last_seen_at: at(2000),
-            disabled_at: Some(at(1500)),
             ..kept.clone()
         };
         assert!(join(gone, kept) == expected);

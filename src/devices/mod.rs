@@ -9,25 +9,25 @@ mod feedback;
 mod list;
 mod merge;
 mod push_token;
+mod quota;
 pub mod registration;
 mod report;
 mod reseal;
 mod revoke;
-mod see;
 mod swap;
 mod targets;
 mod update;
 
-pub use admit::{admit, check, tie};
+pub use admit::{Telling, admit, check, tie};
 pub use delete::delete;
 pub use details::Details;
-pub use event::event;
+pub use event::{Sighting, event};
 pub use feedback::{Feedback, unregister};
 pub use list::{list, show};
+pub use quota::Quota;
 pub use report::report;
 pub use reseal::reseal;
 pub use revoke::revoke;
-pub use see::Sighting;
 pub use swap::{Swap, swap};
 pub use targets::{PushTarget, push_targets};
 pub use update::{Changes, update};
@@ -37,12 +37,12 @@ use entity::{
     device::{self, Marks},
     time::Span,
 };
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, SqlErr};
+use sea_orm::{ConnectionTrait, DbErr, SqlErr};
 
 use crate::{
     app::App,
     error::{Error, Result},
-    store::CommitError,
+    store::{CommitError, Transaction},
 };
 
 /// How exactly it is known when a device was last seen: what is seen again within it is not written.
@@ -79,7 +79,7 @@ async fn known(
 }
 
 /// Commits what may be done twice, and is when it is not known whether it was done.
-async fn commit(app: &App, transaction: DatabaseTransaction) -> Result<()> {
+async fn commit(app: &App, transaction: Transaction) -> Result<()> {
     match app.store.commit(transaction).await {
         Err(CommitError::Unconfirmed(error)) => Err(Error::Unavailable(error)),
         committed => Ok(committed?),

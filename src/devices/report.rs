@@ -1,37 +1,72 @@
 //! A user who is signed in reports the push token of the device.
 
-use entity::{PlainSecret, TokenId, session};
-use sea_orm::DbErr;
+use std::borrow::Cow;
 
-use super::{Details, Sighting, commit, see::see};
+use entity::{
+    DeviceId, PlainSecret, Timestamp, TokenId, app,
+    device::{self, Marks, Name},
+    session,
+};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, IntoActiveModel};
+
+use super::{
+    commit, known,
+    merge::{is_bare, may_merge, merge},
+    push_token::Presented,
+    raced, seen,
+};
 use crate::{
     app::App,
     error::{Error, Result},
+    master,
     sessions::{Bearer, Claims, issue_auth},
 };
 
 /// Registers the device under the user of the token, ties the session to it, and signs an auth token that tells of both: of
 /// the same session, which keeps its refresh token, and good for no longer than the one that was presented. Whoever renews
-/// an auth token has to show the refresh token.
+/// an auth token has to show the refresh token. `allow` says whether the app as it is allows it.
+///
+/// The name is one of this user's devices, and of nobody else's. A session that is on another device stays there.
 ///
 /// # Errors
-/// [`Error::InvalidToken`] when the session was ended meanwhile; when the device is disabled; those of the store.
+/// [`Error::InvalidToken`] when the token is not good any more; when the device is disabled, or one of too many of the user that
+/// were not known; those of `allow`, and of the store.
 pub async fn report(
     app: &App,
     bearer: &Bearer,
     client_id: &str,
     push_token: &PlainSecret,
+    allow: impl Fn(&app::Model) -> Result<()>,
 ) -> Result<String> {
-    let attempt = || attempt(app, bearer, client_id, push_token);
-    let session = app.store.retry(attempt).await?;
+    let mut bearer = Cow::Borrowed(bearer);
+    let (mut tries, mut turn) = (app.store.tries(), None);
+    while tries.again() {
+        allow(&bearer.app.app)?;
+        let attempt = || attempt(app, &bearer, client_id, push_token);
+        match app.store.retry(attempt).await {
+            Err(Error::Stale) => {
+                if turn.is_none() {
+                    turn = Some(app.turns.shared(app, bearer.app.app.id).await?);
+                }
+                bearer = Cow::Owned(bearer.again(app).await?);
+            }
+            told => return sign(app, &bearer, &told?),
+        }
+    }
+    Err(Error::too_many_changes())
+}
+
+fn sign(app: &App, bearer: &Bearer, session: &session::Model) -> Result<String> {
     let now = app.clock.now();
     let jid = app.rng.with(|rng| TokenId::mint(now, rng));
-    match issue_auth(&bearer.app, &session, jid, now, bearer.expires_at) {
+    match issue_auth(&bearer.app, session, jid, now, bearer.expires_at) {
         Err(Error::RefreshToken(_)) => Err(Error::InvalidToken),
         issued => issued,
     }
 }
 
+/// [`Error::Stale`] when the app was changed since the token was verified: a flush, or the revocation of its key, may be unknown
+/// here.
 async fn attempt(
     app: &App,
     bearer: &Bearer,
@@ -40,30 +75,132 @@ async fn attempt(
 ) -> Result<session::Model> {
     let (now, app_id) = (app.clock.now(), bearer.app.app.id);
     let transaction = app.store.begin().await?;
+    let epochs = app::epochs(&transaction, &[app_id]).await?;
+    if epochs.get(&app_id) != Some(&bearer.app.epoch()) {
+        return Err(Error::Stale);
+    }
     let mut session = session::find_in(&transaction, app_id, bearer.session_id)
         .await?
         .filter(|session| !session.is_revoked())
         .ok_or(Error::InvalidToken)?;
-    let sighting = Sighting {
-        id: session.device_id,
-        client_id: Some(client_id.to_owned()),
-        push_token: Some(push_token.clone()),
-        sub: Some(session.sub.clone()),
-        details: Details::default(),
-    };
-    let device = see(app, &transaction, app_id, now, &sighting).await?;
-    if device.is_disabled() {
+    let token = Presented::new(app, &transaction, app_id, push_token).await?;
+    let named = named(app, &transaction, &session, client_id, &token, now).await?;
+    if named.device.is_disabled() {
         return Err(Error::DeviceDisabled);
     }
     let told = [("fcm_token", push_token.reveal()), ("device_id", client_id)];
     let claims = Claims::set(&session.claims, told)?.to_json();
-    let written = session::replace_claims(&transaction, &session, claims.clone()).await?
-        && session::tie(&transaction, app_id, session.id, device.id).await?;
-    if !written {
+    let mut is_written = session::replace_claims(&transaction, &session, claims.clone()).await?;
+    if !named.is_tied {
+        let id = named.device.id;
+        is_written &= session::tie(&transaction, app_id, session.id, id).await?;
+    }
+    if !is_written {
         let message = "the session was changed meanwhile";
         return Err(Error::Unavailable(DbErr::Custom(message.to_owned())));
     }
     commit(app, transaction).await?;
+    if named.is_new {
+        app.quota.count_own(app_id, &session.sub);
+    }
     session.claims = claims;
     Ok(session)
+}
+
+/// The device that was named.
+struct Named {
+    device: device::Model,
+    is_new: bool,
+    /// Whether the session is on a device already, this one or another.
+    is_tied: bool,
+}
+
+/// Finds the device that the user of the session calls so, or registers it, and gives it the push token: afterwards no other
+/// device of the app has that. Nobody else changes the row until the transaction ends.
+async fn named(
+    app: &App,
+    db: &impl ConnectionTrait,
+    session: &session::Model,
+    client_id: &str,
+    token: &Presented<'_>,
+    now: Timestamp,
+) -> Result<Named> {
+    let (app_id, sub) = (session.app_id, session.sub.as_str());
+    let name = Name { sub, client_id };
+    let marks = Marks {
+        id: session.device_id,
+        name: Some(name),
+        push_tokens: &token.macs,
+    };
+    let (mut called, mut others, mut is_tied) = (None, Vec::new(), false);
+    for row in known(db, app_id, marks).await? {
+        let is_of_session = session.device_id == Some(row.id);
+        is_tied |= is_of_session;
+        // It was not asked for its name before: the session is on it, or it was known by its token alone until now.
+        let is_nameless = row.client_id.is_none();
+        if name.is_of(&row) {
+            called = Some(row);
+        } else if is_of_session && is_nameless && row.sub.as_deref() == Some(sub) {
+            others.insert(0, row);
+        } else if token.is_of(&row) {
+            let is_theirs = row.sub.is_none() || row.sub.as_deref() == Some(sub);
+            if is_nameless && (is_theirs || is_bare(db, &row, now).await?) {
+                others.push(row);
+            } else {
+                // Another device had the token: whoever presents it last has it.
+                release(db, row).await?;
+            }
+        }
+    }
+    let mut others = others.into_iter();
+    let mut read = called.or_else(|| others.next());
+    for other in others {
+        // Whatever of them is taken for this device is the user's.
+        match read.take() {
+            Some(kept) if may_merge(db, &other, &kept, now).await? => {
+                read = Some(merge(db, other, kept).await?);
+            }
+            kept => {
+                if token.is_of(&other) {
+                    release(db, other).await?;
+                }
+                read = kept;
+            }
+        }
+    }
+    let is_new = read.is_none();
+    if is_new {
+        app.quota.check_own(app_id, sub, now)?;
+    }
+    let mut row = read.clone().unwrap_or_else(|| {
+        let id = app.rng.with(|rng| DeviceId::mint(now, rng));
+        device::Model::new(id, app_id, now)
+    });
+    row.client_id = Some(client_id.to_owned());
+    row.sub = Some(sub.to_owned());
+    row.last_seen_at = seen(&row, now);
+    token.give(app, &mut row, now)?;
+    if read.as_ref().map(|read| &read.push_token) != Some(&row.push_token) {
+        master::confirm(db, token.sealed_by()).await?;
+    }
+    match read {
+        None => {
+            let insert = row.clone().into_active_model().insert(db).await;
+            insert.map_err(raced)?;
+        }
+        Some(read) if read != row => device::save(db, row.clone()).await.map_err(raced)?,
+        Some(_) => {}
+    }
+    Ok(Named {
+        device: row,
+        is_new,
+        is_tied,
+    })
+}
+
+/// Lets another device have its push token. It keeps all the rest.
+async fn release(db: &impl ConnectionTrait, mut row: device::Model) -> Result<()> {
+    row.drop_push_token();
+    device::save(db, row).await?;
+    Ok(())
 }

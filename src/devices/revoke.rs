@@ -16,9 +16,9 @@ use crate::{
 /// # Errors
 /// When there is no such device; those of the store.
 pub async fn revoke(app: &App, caller: &Caller, id: DeviceId) -> Result<u64> {
-    let attempt = async || {
+    let attempt = async |caller: Caller| {
         let (now, app_id) = (app.clock.now(), caller.app.app.id);
-        let transaction = app.store.begin().await?;
+        let transaction = caller.actor.begin(app).await?;
         let mut row = require(&transaction, app_id, id).await?;
         row.drop_push_token();
         device::save(&transaction, row).await?;
@@ -28,5 +28,5 @@ pub async fn revoke(app: &App, caller: &Caller, id: DeviceId) -> Result<u64> {
         commit(app, transaction).await?;
         Ok(ended)
     };
-    app.store.retry(attempt).await
+    Box::pin(caller.act(app, attempt)).await
 }

@@ -1,18 +1,24 @@
 //! A device's push token is replaced by the one that follows it.
 
 use entity::{
-    AppId, PlainSecret, Timestamp,
+    PlainSecret, Timestamp,
     device::{self, Marks, Platform},
     time::Span,
 };
-use sea_orm::DatabaseTransaction;
 
-use super::{commit, known, merge::merge, push_token::Presented, raced, seen};
+use super::{
+    commit, known,
+    merge::{is_bare, may_merge, merge},
+    push_token::Presented,
+    raced, seen,
+};
 use crate::{
     app::App,
+    apps::Caller,
     error::{Error, Result},
     master,
     rotation::{Decision, Lineage, Parent, RetryPolicy},
+    store::Transaction,
 };
 
 /// A push token, and the one that follows it.
@@ -27,17 +33,20 @@ pub struct Swap {
 
 /// Replaces the push token of the device that has `old`. To ask again for what was done is fine.
 ///
-/// Where another device of the same user has `new` already, both are one device: the row that is older goes.
+/// Where another device of the same user has `new` already, both are one device: the row that is older goes, or the one that is
+/// no more than a push token. If both are more than that, or are of two subjects, both stay: the one keeps `new`, the other
+/// has no push token any more, for `old` is dead.
 ///
 /// # Errors
 /// When no device has `old`, or `new` is another user's; those of the store.
-pub async fn swap(app: &App, app_id: AppId, swap: &Swap) -> Result<()> {
-    app.store.retry(|| attempt(app, app_id, swap)).await
+pub async fn swap(app: &App, caller: &Caller, swap: &Swap) -> Result<()> {
+    let attempt = async |caller: Caller| attempt(app, &caller, swap).await;
+    Box::pin(caller.act(app, attempt)).await
 }
 
-async fn attempt(app: &App, app_id: AppId, swap: &Swap) -> Result<()> {
-    let now = app.clock.now();
-    let transaction = app.store.begin().await?;
+async fn attempt(app: &App, caller: &Caller, swap: &Swap) -> Result<()> {
+    let (now, app_id) = (app.clock.now(), caller.app.app.id);
+    let transaction = caller.actor.begin(app).await?;
     let old = Presented::new(app, &transaction, app_id, &swap.old).await?;
     let new = Presented::new(app, &transaction, app_id, &swap.new).await?;
     let macs = [old.macs.as_slice(), &new.macs].concat();
@@ -82,9 +91,10 @@ fn was_done(row: &device::Model, old: &Presented, new: &Presented, now: Timestam
     })
 }
 
-/// Makes one device of the one that has the old token and the one that has the new token.
+/// Makes one device of the one that has the old token and the one that has the new token, if they may be one; gives the one
+/// that has the new token.
 async fn unite(
-    db: &DatabaseTransaction,
+    db: &Transaction,
     old: device::Model,
     new: device::Model,
     swap: &Swap,
@@ -97,12 +107,27 @@ async fn unite(
         ));
     }
     let age = |row: &device::Model| (row.first_seen_at, row.id);
-    let (gone, mut kept) = if age(&old) < age(&new) {
-        (old, new)
-    } else {
-        (new, old)
+    let are_of_two = old.sub.is_some() && new.sub.is_some() && old.sub != new.sub;
+    // Whoever has two push tokens moves them, and nothing else: what is in use stays, under its id.
+    let is_old_gone = match (is_bare(db, &old, now).await?, is_bare(db, &new, now).await?) {
+        (true, true) => Some(are_of_two || age(&old) < age(&new)),
+        (true, false) => Some(true),
+        (false, true) if !are_of_two => Some(false),
+        (false, _) => None,
     };
-    // Whoever is told of by the new token, or by who swaps, is its user.
-    kept.sub = user;
-    merge(db, gone, kept, now).await
+    let (gone, kept) = if is_old_gone == Some(true) {
+        (&old, &new)
+    } else {
+        (&new, &old)
+    };
+    if is_old_gone.is_some() && may_merge(db, gone, kept, now).await? {
+        let merged = merge(db, gone.clone(), kept.clone()).await?;
+        // Of nobody until now: of whoever says so.
+        let sub = merged.sub.clone().or(user);
+        return Ok(device::Model { sub, ..merged });
+    }
+    let mut old = old;
+    old.drop_push_token();
+    device::save(db, old).await?;
+    Ok(new)
 }

@@ -65,8 +65,8 @@ pub async fn update(
     mut changes: Changes,
 ) -> Result<device::Model> {
     changes.normalise()?;
-    let attempt = || attempt(app, caller, id, &changes);
-    app.store.retry(attempt).await
+    let attempt = async |caller: Caller| attempt(app, &caller, id, &changes).await;
+    Box::pin(caller.act(app, attempt)).await
 }
 
 async fn attempt(
@@ -76,7 +76,7 @@ async fn attempt(
     changes: &Changes,
 ) -> Result<device::Model> {
     let (now, app_id) = (app.clock.now(), caller.app.app.id);
-    let transaction = app.store.begin().await?;
+    let transaction = caller.actor.begin(app).await?;
     let read = require(&transaction, app_id, id).await?;
     let row = apply(read.clone(), changes.clone(), now);
     if row != read {

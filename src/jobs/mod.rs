@@ -1,5 +1,6 @@
 //! What is done beside the requests. Each job is run by whichever process holds its lease.
 
+pub mod clock;
 mod lease;
 pub mod purge;
 pub mod rotate;
@@ -24,6 +25,9 @@ const PURGE_EVERY: Duration = Duration::from_hours(1);
 /// How often the last use of keys is written down: at most so often a key.
 const USAGE_EVERY: Duration = Duration::from_mins(1);
 
+/// How often the clock is compared with what the store knows of the time, beside each run of a job.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
+
 /// Runs the jobs until `shutdown`, then ends before the next batch.
 pub async fn run(app: &App, shutdown: CancellationToken) {
     tokio::join!(
@@ -32,6 +36,9 @@ pub async fn run(app: &App, shutdown: CancellationToken) {
         }),
         every(ROTATE_EVERY, &shutdown, async || {
             tell("rotate", rotate::run(app, &shutdown).await.map(|_| ()));
+        }),
+        every(LOOK_EVERY, &shutdown, async || {
+            tell("clock", clock::look(app).await.map(|_| ()));
         }),
         every(USAGE_EVERY, &shutdown, async || {
             tell("usage", app.usage.write(app).await);

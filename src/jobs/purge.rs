@@ -1,11 +1,12 @@
 //! Removes what ended long enough ago.
 
 use entity::{
-    app, app_key, audit_event, device, registration_token, session, signing_key, time::Span,
+    Timestamp, app, app_key, audit_event, device, registration_token, session, signing_key,
+    time::Span,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Lease, leased};
+use super::{Lease, clock, leased};
 use crate::{app::App, error::Result};
 
 /// How long an app-key is shown after it ended, for whoever asks why something stopped working.
@@ -15,17 +16,27 @@ const KEEP_UNSEEN_DEVICES: Span = Span::seconds(270 * 86_400);
 /// Rows in one transaction: renewals wait for a batch no longer than for a few of their own.
 const BATCH: u64 = 500;
 
-/// Removes sessions, registrations, devices, keys and events whose time is over, and everything of deleted apps. Gives the
-/// number of rows; `None` when another process does it.
+/// Removes sessions, registrations, devices, keys and events whose time is over, and everything of deleted apps; nothing while
+/// the clock is not believed. Gives the number of rows; `None` when another process does it.
 ///
 /// # Errors
 /// Those of the store; what was removed until then stays removed.
 pub async fn run(app: &App, shutdown: &CancellationToken) -> Result<Option<u64>> {
-    leased(app, "purge", async |lease| work(app, lease, shutdown).await).await
+    let Some(now) = clock::look(app).await? else {
+        return Ok(Some(0));
+    };
+    leased(app, "purge", async |lease| {
+        work(app, lease, now, shutdown).await
+    })
+    .await
 }
 
-async fn work(app: &App, lease: &Lease<'_>, shutdown: &CancellationToken) -> Result<u64> {
-    let now = app.clock.now();
+async fn work(
+    app: &App,
+    lease: &Lease<'_>,
+    now: Timestamp,
+    shutdown: &CancellationToken,
+) -> Result<u64> {
     let forgotten = now.before(app.config.audit_retention());
     let mut removed = batches(app, lease, shutdown, async |db| {
         session::purge_expired(db, now, BATCH).await
@@ -84,7 +95,7 @@ async fn batches(
     app: &App,
     lease: &Lease<'_>,
     shutdown: &CancellationToken,
-    purge: impl AsyncFn(&sea_orm::DatabaseTransaction) -> Result<u64, sea_orm::DbErr>,
+    purge: impl AsyncFn(&crate::store::Transaction) -> Result<u64, sea_orm::DbErr>,
 ) -> Result<u64> {
     let mut removed = 0;
     while !shutdown.is_cancelled() {

@@ -3,7 +3,7 @@
 use entity::app;
 use tokio_util::sync::CancellationToken;
 
-use super::leased;
+use super::{clock, leased};
 use crate::{
     app::App,
     error::{Error, Result},
@@ -13,13 +13,14 @@ use crate::{
 /// Apps that are looked at in one run; the next run takes the rest.
 const APPS: u64 = 100;
 
-/// Does what is due. Gives the number of apps that were looked at; `None` when another process does it.
+/// Does what is due; nothing while the clock is not believed: a key that a wrong clock made would sign in its time only, and
+/// keep its successor waiting. Gives the number of apps that were looked at; `None` when another process does it.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn run(app: &App, shutdown: &CancellationToken) -> Result<Option<u64>> {
     // The question alone needs no lease.
-    if due(app, 1).await?.is_empty() {
+    if due(app, 1).await?.is_empty() || clock::look(app).await?.is_none() {
         return Ok(Some(0));
     }
     leased(app, "rotate", async |lease| {
@@ -28,7 +29,7 @@ pub async fn run(app: &App, shutdown: &CancellationToken) -> Result<Option<u64>>
             if shutdown.is_cancelled() {
                 break;
             }
-            let fence = async |db: &sea_orm::DatabaseTransaction| lease.hold(db).await;
+            let fence = async |db: &crate::store::Transaction| lease.hold(db).await;
             match signing::advance(app, row.id, fence).await {
                 Ok(()) => looked_at += 1,
                 // Somebody rotates by hand, or deleted the app: there is another time.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     app::App,
-    apps::LoadedApp,
+    apps::Caller,
     error::{Error, Result},
     sessions::claims::Claims,
 };
@@ -17,24 +17,23 @@ use crate::{
 /// When the session is not one of the app, was ended, or the changes are not allowed.
 pub async fn amend(
     app: &App,
-    loaded: &LoadedApp,
+    caller: &Caller,
     id: SessionId,
     changes: Map<String, Value>,
 ) -> Result<()> {
-    app.store
-        .retry(|| attempt(app, loaded, id, changes.clone()))
-        .await
+    let attempt = async |caller: Caller| attempt(app, &caller, id, changes.clone()).await;
+    Box::pin(caller.act(app, attempt)).await
 }
 
 async fn attempt(
     app: &App,
-    loaded: &LoadedApp,
+    caller: &Caller,
     id: SessionId,
     changes: Map<String, Value>,
 ) -> Result<()> {
     let now = app.clock.now();
-    let transaction = app.store.begin().await?;
-    let session = session::find_in(&transaction, loaded.app.id, id)
+    let transaction = caller.actor.begin(app).await?;
+    let session = session::find_in(&transaction, caller.app.app.id, id)
         .await?
         .filter(|session| !session.is_revoked() && now < session.expires_at)
         .ok_or(Error::NotFound("session"))?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use entity::{SessionId, SigningKeyId, Timestamp, signing_key};
+use entity::{PlainSecret, SessionId, SigningKeyId, Timestamp, device, signing_key};
 use keys::TokenType;
 use serde_json::{Map, Value};
 
@@ -21,6 +21,28 @@ pub struct Bearer {
     pub claims: Map<String, Value>,
     /// `exp` of the token.
     pub expires_at: Timestamp,
+    token: PlainSecret,
+}
+
+impl Bearer {
+    /// Whether it is a registered device, no user.
+    pub fn is_device(&self) -> bool {
+        let sub = self.claims.get("sub").and_then(Value::as_str);
+        sub.is_some_and(device::is_device)
+    }
+
+    /// The same bearer, whose token is verified again by the app as it is now, after somebody changed it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidToken`] when the token is not good any more; those of the store.
+    pub async fn again(&self, app: &App) -> Result<Self> {
+        let loaded = match app.reload(&self.app).await {
+            // The app is no more.
+            Err(Error::InvalidKey) => return Err(Error::InvalidToken),
+            loaded => loaded?,
+        };
+        of(app, loaded, self.token.reveal()).await
+    }
 }
 
 /// The bearer of an auth token, of the app that its key belongs to. The token is verified with its session.
@@ -36,6 +58,10 @@ pub async fn bearer(app: &App, token: &str) -> Result<Bearer> {
     let find = async || Ok(signing_key::app_of(&app.store.reader, key_id).await?);
     let app_id = app.store.retry(find).await?.ok_or(Error::InvalidToken)?;
     let loaded = app.load(app_id).await?.ok_or(Error::InvalidToken)?;
+    of(app, loaded, token).await
+}
+
+async fn of(app: &App, loaded: Arc<LoadedApp>, token: &str) -> Result<Bearer> {
     let verified = verify(app, &loaded, token).await?;
     let verified = verified.ok_or(Error::InvalidToken)?;
     let expires_at = verified.claims.get("exp").and_then(Value::as_i64);
@@ -46,5 +72,6 @@ pub async fn bearer(app: &App, token: &str) -> Result<Bearer> {
             .map(Timestamp::from_seconds)
             .ok_or(Error::InvalidToken)?,
         claims: verified.claims,
+        token: PlainSecret::from_text(token),
     })
 }

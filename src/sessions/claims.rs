@@ -33,6 +33,28 @@ impl Claims {
         Self(claims).measured()
     }
 
+    /// Takes the claims that a backend chooses for the sessions of a registered device, which may be for any of `audiences`.
+    ///
+    /// # Errors
+    /// When one has the name of a claim with a field of its own, or `personal` is no object, or they are too large.
+    pub fn of_registration(audiences: &[String], chosen: &Map<String, Value>) -> Result<Self> {
+        let mut violations = refused(chosen.keys(), &[RESERVED.as_slice(), &FIELDS].concat());
+        if chosen
+            .get("personal")
+            .is_some_and(|personal| !personal.is_object())
+        {
+            violations.push(Violation::new("personal", "must be an object"));
+        }
+        for violation in &mut violations {
+            violation.field.insert_str(0, "claims.");
+        }
+        if !violations.is_empty() {
+            return Err(Error::Invalid(violations));
+        }
+        let claims = Self::new(audiences.into(), None, chosen.clone());
+        claims.map_err(|_| Error::invalid("claims", "would exceed 16 KiB with the audiences"))
+    }
+
     /// Lays `changes` over the stored claims: a member replaces its namesake, `null` removes it.
     ///
     /// # Errors
@@ -76,11 +98,15 @@ impl Claims {
     }
 }
 
-fn check<'a>(names: impl Iterator<Item = &'a String>, refused: &[&str]) -> Result<()> {
-    let violations: Vec<_> = names
+fn refused<'a>(names: impl Iterator<Item = &'a String>, refused: &[&str]) -> Vec<Violation> {
+    names
         .filter(|name| refused.contains(&name.as_str()))
         .map(|name| Violation::new(name, "is set by the server, not by the caller"))
-        .collect();
+        .collect()
+}
+
+fn check<'a>(names: impl Iterator<Item = &'a String>, reserved: &[&str]) -> Result<()> {
+    let violations = refused(names, reserved);
     if violations.is_empty() {
         Ok(())
     } else {

@@ -1,5 +1,7 @@
 //! Ends sessions before their time.
 
+use std::borrow::Cow;
+
 use entity::{
     SessionId, Timestamp,
     session::{self, Revocation, Target},
@@ -10,8 +12,8 @@ use crate::{
     apps::Caller,
     audit::{Action, Event, record},
     error::{Error, Result},
-    sessions::tokens::{TokenClaims, read},
-    store::{CommitError, Ending},
+    sessions::tokens::{TokenClaims, named_key, read},
+    store::{CommitError, Ended, Ending},
 };
 
 /// Which sessions to end.
@@ -35,12 +37,18 @@ pub enum LogoutTarget {
 /// Those of the store. A token that is not ours ends nothing, and is no error (RFC 7009 section 2.2).
 pub async fn logout(app: &App, caller: &Caller, target: LogoutTarget) -> Result<u64> {
     let now = app.clock.now();
-    let loaded = &caller.app;
     match target {
-        LogoutTarget::Token(token) => match read::<TokenClaims>(loaded, &token) {
-            Ok((_, claims)) => end(app, caller, claims.sid, now, false).await,
-            Err(_) => Ok(0),
-        },
+        LogoutTarget::Token(token) => {
+            let newer = match named_key(&token) {
+                Some(key) => Box::pin(caller.again_for_key(app, key)).await?,
+                None => None,
+            };
+            let caller = newer.as_ref().unwrap_or(caller);
+            match read::<TokenClaims>(&caller.app, &token) {
+                Ok((_, claims)) => end(app, caller, claims.sid, now, false).await,
+                Err(_) => Ok(0),
+            }
+        }
         LogoutTarget::Session(id) => end(app, caller, id, now, true).await,
         LogoutTarget::Subject { sub, except } => {
             end_all(app, caller, Target::Subject(sub, except), now).await
@@ -58,22 +66,40 @@ async fn end(
     let app_id = caller.app.app.id;
     let event = is_event.then(|| {
         let event = Event::of(Action::SessionRevoke, app_id, session_id);
-        event.row(&caller.actor, now, &app.rng)
+        Box::new(event.row(&caller.actor, now, &app.rng))
     });
-    let ending = Ending {
+    let mut ending = Ending {
         app_id,
         session_id,
+        epoch: caller.app.epoch(),
         now,
         event,
+        in_doubt: false,
     };
-    Ok(u64::from(app.store.sessions.end(ending).await?))
+    let mut caller = Cow::Borrowed(caller);
+    let (mut tries, mut turn) = (app.store.tries(), None);
+    while tries.again() {
+        match app.store.sessions.end(ending.clone()).await? {
+            Ended::Now => return Ok(1),
+            Ended::Nothing => return Ok(0),
+            Ended::Stale { in_doubt } => {
+                if turn.is_none() {
+                    turn = Some(app.turns.shared(app, app_id).await?);
+                }
+                caller = Cow::Owned(Box::pin(caller.again(app)).await?);
+                ending.epoch = caller.app.epoch();
+                ending.in_doubt = in_doubt;
+            }
+        }
+    }
+    Err(Error::too_many_changes())
 }
 
 async fn end_all(app: &App, caller: &Caller, target: Target, now: Timestamp) -> Result<u64> {
     let app_id = caller.app.app.id;
-    let attempt = async || {
-        let transaction = app.store.begin().await?;
-        let reason = Revocation::Logout;
+    let reason = Revocation::Logout;
+    let attempt = async |caller: Caller| {
+        let transaction = caller.actor.begin(app).await?;
         let ended = session::revoke_in(&transaction, app_id, &target, reason, now).await?;
         if ended > 0 {
             // A subject is personal: the audit does not name it.
@@ -90,5 +116,5 @@ async fn end_all(app: &App, caller: &Caller, target: Target, now: Timestamp) -> 
             committed => Ok(committed.map(|()| ended)?),
         }
     };
-    app.store.retry(attempt).await
+    caller.act(app, attempt).await
 }

@@ -1,18 +1,19 @@
 //! Renews a session with its refresh token.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
-use entity::{DeviceId, TokenId, time::Span};
+use entity::{DeviceId, TokenId, app_key};
 
 use crate::{
     app::App,
-    apps::{ATTEMPTS, Caller, LoadedApp},
-    devices,
+    apps::{Caller, LoadedApp},
+    devices::{self, Telling},
     error::{Error, Refusal, Result},
     sessions::{
+        lifetimes::Lifetimes,
         renewal::{Outcome, Renewal},
         tokens::{
-            Grant, Lifetimes, Prepared, issue, prepare_refresh, read_refresh,
+            Grant, Prepared, issue, named_key, prepare_refresh, read_refresh,
             read_refresh_unverified,
         },
     },
@@ -37,42 +38,72 @@ pub async fn renew(
     refresh_token: &str,
     client: Client,
 ) -> Result<Grant> {
-    let result = attempt(app, caller, refresh_token, client).await;
+    let mut result = attempt(app, caller, refresh_token, &client).await;
+    if let Err(Error::RefreshToken(Refusal::Invalid)) = result
+        && let Some(key) = named_key(refresh_token)
+        && let Some(newer) = Box::pin(caller.again_for_key(app, key)).await?
+    {
+        result = Box::pin(attempt(app, &newer, refresh_token, &client)).await;
+    }
     app.metrics.renewed(&result);
     result
 }
 
-async fn attempt(app: &App, caller: &Caller, refresh_token: &str, client: Client) -> Result<Grant> {
-    let mut loaded = caller.app.clone();
+async fn attempt(
+    app: &App,
+    caller: &Caller,
+    refresh_token: &str,
+    client: &Client,
+) -> Result<Grant> {
+    let loaded = &caller.app;
     if let Some(device) = client.device_id {
         // Before anything is told of a session, the token is known to be one of ours.
-        let token = read_refresh(&loaded, refresh_token)?;
-        let app_id = loaded.app.id;
-        Box::pin(devices::tie(app, app_id, token.sid, token.jid, device)).await?;
+        let token = read_refresh(loaded, refresh_token)?;
+        let telling = match caller.kind {
+            app_key::Kind::Publishable => Telling::Holder,
+            app_key::Kind::Secret | app_key::Kind::Root => Telling::Backend,
+        };
+        let tie = devices::tie(app, caller, token.sid, token.jid, device, telling);
+        Box::pin(tie).await?;
     }
-    let (mut renewal, mut prepared) = prepare(app, &loaded, caller, refresh_token, &client)?;
-    for _ in 0..ATTEMPTS {
+    let mut caller = Cow::Borrowed(caller);
+    let (mut renewal, mut prepared) = prepare(app, &caller, refresh_token, client)?;
+    let (mut tries, mut turn) = (app.store.tries(), None);
+    while tries.again() {
         let (now, session_id) = (renewal.now, renewal.session_id);
         match app.store.sessions.renew(renewal.clone()).await? {
             Outcome::Renewed(session) => {
-                return issue(&loaded, &session, Some(prepared), now, &app.rng);
+                return issue(
+                    &caller.app,
+                    &app.master,
+                    &session,
+                    Some(prepared),
+                    now,
+                    &app.rng,
+                );
             }
             Outcome::Reused => {
-                let app_id = loaded.app.id;
+                let app_id = renewal.app_id;
                 tracing::warn!(%app_id, %session_id, "refresh token reused: session revoked");
                 return Err(Refusal::Used.into());
             }
             Outcome::Refused(refusal) => return Err(refusal.into()),
             Outcome::Unconfirmed => return Err(Error::unconfirmed()),
             Outcome::Unrecognised => {
-                app.metrics.verifies();
-                read_refresh(&loaded, refresh_token)?;
+                let presented = renewal.presented;
+                verify(app, &caller.app, refresh_token)
+                    .inspect_err(|_| app.suspects.note(presented))?;
                 Arc::make_mut(&mut renewal).is_verified = true;
             }
-            Outcome::Stale => {
-                loaded = app.reload(loaded.app.id).await?;
-                // Nothing that was known by the old keys is known any more.
-                (renewal, prepared) = prepare(app, &loaded, caller, refresh_token, &client)?;
+            Outcome::Stale { in_doubt } => {
+                app.metrics.prepares_anew();
+                if turn.is_none() {
+                    turn = Some(app.turns.shared(app, renewal.app_id).await?);
+                }
+                caller = Cow::Owned(Box::pin(caller.again(app)).await?);
+                // Nothing that was known by the old keys is known any more, but for what may have been done by them.
+                (renewal, prepared) = prepare(app, &caller, refresh_token, client)?;
+                Arc::make_mut(&mut renewal).in_doubt = in_doubt;
             }
         }
     }
@@ -80,34 +111,39 @@ async fn attempt(app: &App, caller: &Caller, refresh_token: &str, client: Client
 }
 
 /// What is asked of the store, and the refresh token that is to follow: signed before it is known whether it will, so that
-/// the row can tell it when it comes back.
+/// the row can tell it when it comes back. What anybody could have made up from an auth token is verified before that.
 fn prepare(
     app: &App,
-    loaded: &LoadedApp,
     caller: &Caller,
     refresh_token: &str,
     client: &Client,
 ) -> Result<(Arc<Renewal>, Prepared)> {
     let now = app.clock.now();
+    let loaded = &caller.app;
     let policy = &loaded.app;
-    let token = read_refresh_unverified(loaded, refresh_token)?;
+    let presented = read_refresh_unverified(loaded, &app.master, refresh_token)?;
+    let token = presented.claims;
+    let is_verified = !presented.is_marked || app.suspects.has(token.jid);
+    if is_verified {
+        verify(app, loaded, refresh_token)?;
+    }
     let next = app.rng.with(|rng| TokenId::mint(now, rng));
     let (key, lifetimes) = (loaded.keyring.active(now)?, Lifetimes::of(policy));
     let expires_at = lifetimes.refresh_expires_at(now);
     let prepared = prepare_refresh(loaded, &app.master, key, token.sid, next, now, expires_at)?;
     let renewal = Renewal {
         app_id: policy.id,
-        epoch: loaded.epoch,
+        epoch: loaded.epoch(),
         actor: caller.actor.clone(),
         session_id: token.sid,
         presented: token.jid,
         not_before: token.not_before(),
         expires_at: token.expires_at(),
         mac: app.master.token_mac(refresh_token),
-        is_verified: false,
+        is_verified,
         now,
         leeway: app.config.leeway(),
-        grace: Span::seconds(policy.refresh_grace),
+        grace: policy.refresh_grace(),
         flush_count: policy.flush_count,
         next,
         key_id: key.row.id,
@@ -116,7 +152,12 @@ fn prepare(
         next_expires_at: prepared.expires_at,
         ip: client.ip.map(|ip| ip.to_string()),
         user_agent: client.user_agent.clone(),
-        in_doubt: false,
+        in_doubt: Vec::new(),
     };
     Ok((Arc::new(renewal), prepared))
+}
+
+fn verify(app: &App, loaded: &LoadedApp, refresh_token: &str) -> Result<(), Refusal> {
+    app.metrics.verifies();
+    read_refresh(loaded, refresh_token).map(|_| ())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use entity::{
     AppId, SessionId, SigningKeyId, Timestamp, TokenId,
+    app::LONGEST_REFRESH_GRACE,
     session::{self, TokenMac},
     time::Span,
 };
@@ -12,14 +13,14 @@ use crate::{
     audit::Actor,
     error::Refusal,
     rotation::{Decision, Lineage, Parent, RetryPolicy},
-    sessions::tokens::Lifetimes,
+    sessions::lifetimes::Lifetimes,
 };
 
 /// What a refresh token that was presented at `now` says of itself, how it is known to be ours, and what is to follow it.
 #[derive(Clone, Debug)]
 pub struct Renewal {
     pub app_id: AppId,
-    /// The changes of apps and keys that were known when this was made.
+    /// The changes of the app that were known when this was made.
     pub epoch: i64,
     /// Who presents it.
     pub actor: Arc<Actor>,
@@ -49,8 +50,9 @@ pub struct Renewal {
     /// Where the token came from; what is absent stays as it was.
     pub ip: Option<String>,
     pub user_agent: Option<String>,
-    /// Whether `next` may be stored already: the store did not answer when it was committed.
-    pub in_doubt: bool,
+    /// What may be stored in place of what was presented, by this renewal or as it was prepared before: the store did not answer
+    /// when it was committed, and may still do it.
+    pub in_doubt: Vec<TokenId>,
 }
 
 /// What became of it.
@@ -60,9 +62,11 @@ pub enum Outcome {
     Renewed(Box<session::Model>),
     /// A reuse: this presentation revoked the session.
     Reused,
-    /// Apps or keys were changed meanwhile: to be made anew. Else a token could outlive a flush, or the revocation
-    /// of its key, by way of a process that has not seen it yet.
-    Stale,
+    /// The app was changed meanwhile: to be made anew, with the same doubts. Else a token could outlive a flush, or the
+    /// revocation of its key, by way of a process that has not seen it yet.
+    Stale {
+        in_doubt: Vec<TokenId>,
+    },
     /// Not the very token that was handed out last: its signature has to be verified.
     Unrecognised,
     /// It was in doubt, and so much has happened since that the row no longer tells.
@@ -86,21 +90,34 @@ impl Renewal {
                 && session.refresh_mac.as_ref() == Some(&self.mac))
     }
 
+    /// Notes that `next` may be stored: the store did not answer when it was committed.
+    pub fn doubt(&mut self) {
+        if !self.in_doubt.contains(&self.next) {
+            self.in_doubt.push(self.next);
+        }
+    }
+
+    /// Whether something may be stored of which it is not known.
+    pub fn has_doubts(&self) -> bool {
+        !self.in_doubt.is_empty()
+    }
+
     /// Whether this was in doubt and the row tells that something has followed what was presented: this renewal, or
     /// another.
     pub fn is_settled(&self, session: &session::Model) -> bool {
-        self.in_doubt && session.token_id != self.presented
+        !self.in_doubt.is_empty() && session.token_id != self.presented
     }
 }
 
 /// Decides `renewal` on its session, which is changed to what is to be stored.
 pub fn decide(session: &mut session::Model, renewal: &Renewal) -> Outcome {
     // In doubt, it was recognised before: the row has changed since, perhaps by this very renewal.
-    if !renewal.in_doubt && !renewal.is_ours(session) {
+    let in_doubt = !renewal.in_doubt.is_empty();
+    if !in_doubt && !renewal.is_ours(session) {
         return Outcome::Unrecognised;
     }
     let lineage = lineage(session, renewal.flush_count);
-    if renewal.in_doubt && session.token_id == renewal.next {
+    if renewal.in_doubt.contains(&session.token_id) {
         // It was committed.
         return if lineage.ended {
             Outcome::Refused(Refusal::Revoked)
@@ -118,7 +135,8 @@ pub fn decide(session: &mut session::Model, renewal: &Renewal) -> Outcome {
     match decision {
         Decision::Ended => Outcome::Refused(Refusal::Revoked),
         // Who has used it may be this very renewal.
-        Decision::Reuse if renewal.in_doubt && !session.is_revoked() => Outcome::Unconfirmed,
+        Decision::Reuse if in_doubt && session.is_revoked() => Outcome::Refused(Refusal::Revoked),
+        Decision::Reuse if in_doubt => Outcome::Unconfirmed,
         // Seen whatever its dates: an old token that leaked is told by its identity alone.
         Decision::Reuse if session.is_revoked() => Outcome::Refused(Refusal::Used),
         Decision::Reuse => {
@@ -127,6 +145,10 @@ pub fn decide(session: &mut session::Model, renewal: &Renewal) -> Outcome {
             Outcome::Reused
         }
         _ if renewal.now >= renewal.expires_at + renewal.leeway => {
+            Outcome::Refused(Refusal::Expired)
+        }
+        // The pair that followed is over, too: there is nothing that could be answered again.
+        Decision::Repeat if renewal.now >= session.expires_at + renewal.leeway => {
             Outcome::Refused(Refusal::Expired)
         }
         Decision::Repeat => Outcome::Renewed(Box::new(session.clone())),
@@ -158,12 +180,15 @@ pub fn decide_missing(renewal: &Renewal) -> Outcome {
 
 /// What the row says of the lineage of refresh tokens.
 pub fn lineage(session: &session::Model, flush_count: i64) -> Lineage<TokenId> {
+    // Rows of earlier releases may grant the parent a longer time than there is now.
+    let latest = session.issued_at + Span::seconds(LONGEST_REFRESH_GRACE);
+    let parent = session.parent_id.zip(session.parent_until);
     Lineage {
         current: session.token_id,
-        parent: session
-            .parent_id
-            .zip(session.parent_until)
-            .map(|(id, until)| Parent { id, until }),
+        parent: parent.map(|(id, until)| Parent {
+            id,
+            until: until.min(latest),
+        }),
         ended: session.is_revoked() || session.flush_count != flush_count,
     }
 }
@@ -255,15 +280,14 @@ mod tests {
             next_expires_at: Lifetimes::EXAMPLE.refresh_expires_at(NOW),
             ip: None,
             user_agent: None,
-            in_doubt: false,
+            in_doubt: Vec::new(),
         }
     }
 
     fn in_doubt(renewal: &Renewal) -> Renewal {
-        Renewal {
-            in_doubt: true,
-            ..renewal.clone()
-        }
+        let mut renewal = renewal.clone();
+        renewal.doubt();
+        renewal
     }
 
     /// A commit that was not confirmed: if the row has what was to follow, it was made, and the answer is the same; if it
@@ -312,5 +336,50 @@ mod tests {
         row.revoked_for = Some(session::Revocation::Logout);
         let ended = Outcome::Refused(Refusal::Revoked);
         assert_eq!(decide(&mut row, &in_doubt(&ours)), ended);
+    }
+
+    /// A renewal that was prepared anew, each time after a commit that was not confirmed, knows each of its successors, and is no
+    /// reuse of any: not where one of them turns out to be stored, not where it is not.
+    #[test]
+    fn doubts_pile_up() {
+        for grace in [0, 10] {
+            let mut ids = ids();
+            let (first, other) = (ids.token(), ids.token());
+            let candidates = [ids.token(), ids.token(), ids.token()];
+            let mut last = renewal(first, candidates[0], grace);
+            for next in &candidates[1..] {
+                last = Renewal {
+                    in_doubt: in_doubt(&last).in_doubt,
+                    ..renewal(first, *next, grace)
+                };
+            }
+            assert_eq!(last.in_doubt, candidates[..2]);
+
+            for stored in &candidates[..2] {
+                let mut committed = session(first);
+                let theirs = decide(&mut committed, &renewal(first, *stored, grace));
+                let before = committed.clone();
+                assert!(last.is_settled(&committed));
+                assert_eq!(decide(&mut committed, &last), theirs);
+                assert_eq!(committed, before, "not a second time");
+                committed.revoked_at = Some(NOW);
+                let ended = Outcome::Refused(Refusal::Revoked);
+                assert_eq!(decide(&mut committed, &last), ended);
+            }
+
+            // None of them was: then it is made now.
+            let mut rolled_back = session(first);
+            assert!(!last.is_settled(&rolled_back));
+            assert!(decide(&mut rolled_back, &last).follows(candidates[2]));
+
+            // Renewed on since: it cannot be told any more, and nobody is logged out for it.
+            let mut moved_on = session(other);
+            let before = moved_on.clone();
+            assert_eq!(decide(&mut moved_on, &last), Outcome::Unconfirmed);
+            assert_eq!(moved_on, before);
+            moved_on.revoked_at = Some(NOW);
+            let ended = Outcome::Refused(Refusal::Revoked);
+            assert_eq!(decide(&mut moved_on, &last), ended);
+        }
     }
 }

@@ -1,24 +1,27 @@
 //! Begins a session.
 
 use std::{
+    borrow::Cow,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use crate::{
     app::App,
-    apps::{ATTEMPTS, Caller, LoadedApp},
+    apps::{Caller, LoadedApp},
     clock::Rng,
     devices,
     error::{Error, Result},
     sessions::{
         claims::Claims,
+        lifetimes::Lifetimes,
         list::renewable,
-        tokens::{Grant, Lifetimes, Prepared, issue, prepare_refresh},
+        tokens::{Grant, Prepared, issue, prepare_refresh},
     },
+    store::{Beginning, Begun},
 };
 use entity::{
-    DeviceId, SessionId, Timestamp, TokenId,
+    DeviceId, SessionId, Timestamp, TokenId, device,
     session::{self, Revocation, Target},
     time::Span,
 };
@@ -51,7 +54,7 @@ pub struct NewSession {
 }
 
 /// A session that is stored, and not handed out yet.
-struct Begun {
+struct Stored {
     loaded: Arc<LoadedApp>,
     session: session::Model,
     prepared: Prepared,
@@ -60,29 +63,40 @@ struct Begun {
 /// Begins the session and signs its first tokens. Past the app's limit, the subject's oldest sessions end.
 ///
 /// # Errors
-/// When no session may begin on the device; those of the store.
+/// When the subject is one that a registered device could have, or no session may begin on the device; those of the store.
 pub async fn sign(app: &App, caller: &Caller, new: NewSession) -> Result<Grant> {
-    if let Some(device) = new.device_id {
-        Box::pin(devices::check(app, caller.app.app.id, device)).await?;
+    if device::is_device(&new.sub) {
+        let message = "must not begin with device:, as those of registered devices do";
+        return Err(Error::invalid("sub", message));
     }
-    let begun = store(app, &caller.app, &new).await?;
+    if let Some(id) = new.device_id {
+        Box::pin(devices::check(app, caller.app.app.id, id)).await?;
+    }
+    let same = |_: &LoadedApp| Ok(Cow::Borrowed(&new));
+    let begun = store(app, &caller.app, Some(caller), same).await?;
     if begun.session.device_id.is_some() {
         Box::pin(devices::admit(app, &begun.session)).await?;
     }
     finish(app, begun).await
 }
 
-/// The same for a device that has shown otherwise than by a key that its session may begin.
+/// The same for a device that has shown otherwise than by a key that its session may begin. `new` tells which session, by the app
+/// as it is when that begins.
 ///
 /// # Errors
-/// Those of the store.
-pub async fn begin(app: &App, loaded: &Arc<LoadedApp>, new: NewSession) -> Result<Grant> {
-    let begun = store(app, loaded, &new).await?;
+/// Those of `new`, and of the store.
+pub async fn begin(
+    app: &App,
+    loaded: &Arc<LoadedApp>,
+    new: impl Fn(&LoadedApp) -> Result<NewSession>,
+) -> Result<Grant> {
+    let owned = |loaded: &LoadedApp| new(loaded).map(Cow::Owned);
+    let begun = store(app, loaded, None, owned).await?;
     finish(app, begun).await
 }
 
-async fn finish(app: &App, begun: Begun) -> Result<Grant> {
-    let Begun {
+async fn finish(app: &App, begun: Stored) -> Result<Grant> {
+    let Stored {
         loaded,
         session,
         prepared,
@@ -92,39 +106,69 @@ async fn finish(app: &App, begun: Begun) -> Result<Grant> {
             .retry(|| end_oldest(app, &loaded, &session, limit))
             .await?;
     }
-    issue(
-        &loaded,
-        &session,
-        Some(prepared),
-        session.issued_at,
-        &app.rng,
-    )
+    let (prepared, issued_at) = (Some(prepared), session.issued_at);
+    let master = &app.master;
+    match issue(&loaded, master, &session, prepared, issued_at, &app.rng) {
+        // Its commit was in doubt, and it is dead by now. Nobody has it.
+        Err(Error::RefreshToken(_)) => Err(Error::too_many_changes()),
+        issued => issued,
+    }
 }
 
-async fn store(app: &App, loaded: &Arc<LoadedApp>, new: &NewSession) -> Result<Begun> {
-    let mut loaded = loaded.clone();
-    for _ in 0..ATTEMPTS {
-        if let Some((session, prepared)) = attempt(app, &loaded, new).await? {
-            return Ok(Begun {
-                loaded,
-                session,
-                prepared,
-            });
-        }
-        loaded = app.reload(loaded.app.id).await?;
+/// Stores the session by the right of `caller`, or, without one, of what was shown before.
+async fn store<'a>(
+    app: &App,
+    loaded: &Arc<LoadedApp>,
+    caller: Option<&Caller>,
+    new: impl Fn(&LoadedApp) -> Result<Cow<'a, NewSession>>,
+) -> Result<Stored> {
+    let (mut loaded, mut caller) = (loaded.clone(), caller.cloned());
+    // The same for each attempt: of those whose commits are in doubt, one is stored at most.
+    let id = app.minted.next(app.clock.now(), &app.rng);
+    let mut in_doubt = false;
+    let (mut tries, mut turn) = (app.store.tries(), None);
+    while tries.again() {
+        let (session, prepared) = prepare(app, &loaded, id, &*new(&loaded)?)?;
+        let beginning = Beginning {
+            session: Box::new(session.clone()),
+            epoch: loaded.epoch(),
+            in_doubt,
+        };
+        let session = match app.store.sessions.begin(beginning).await? {
+            Begun::Stored => session,
+            Begun::Earlier(stored) => *stored,
+            Begun::Stale { in_doubt: doubt } => {
+                in_doubt = doubt;
+                if turn.is_none() {
+                    turn = Some(app.turns.shared(app, loaded.app.id).await?);
+                }
+                if let Some(before) = &caller {
+                    let again = Box::pin(before.again(app)).await?;
+                    loaded = again.app.clone();
+                    caller = Some(again);
+                } else {
+                    loaded = app.reload(&loaded).await?;
+                }
+                continue;
+            }
+        };
+        return Ok(Stored {
+            loaded,
+            session,
+            prepared,
+        });
     }
     Err(Error::too_many_changes())
 }
 
-/// `None` when apps or keys were changed since `loaded` was read: the session could be dead when it begins.
-async fn attempt(
+fn prepare(
     app: &App,
     loaded: &LoadedApp,
+    id: SessionId,
     new: &NewSession,
-) -> Result<Option<(session::Model, Prepared)>> {
+) -> Result<(session::Model, Prepared)> {
     let now = app.clock.now();
     let policy = &loaded.app;
-    let id = app.minted.next(now, &app.rng);
     let token_id = app.rng.with(|rng| TokenId::mint(now, rng));
     let key = loaded.keyring.active(now)?;
     let mut session = session::Model {
@@ -158,9 +202,7 @@ async fn attempt(
     let end = session.expires_at;
     let prepared = prepare_refresh(loaded, &app.master, key, id, token_id, now, end)?;
     session.refresh_mac = Some(prepared.mac.clone());
-
-    let begun = app.store.sessions.begin(session.clone(), loaded.epoch);
-    Ok(begun.await?.then_some((session, prepared)))
+    Ok((session, prepared))
 }
 
 /// Ends the subject's oldest sessions past `limit`. After the new one is there for all to see, not together with it: of two

@@ -3,10 +3,8 @@
 use entity::{
     SessionId, SigningKeyId, Timestamp, TokenId, app,
     session::{self, TokenMac},
-    time::Span,
 };
 use keys::TokenType;
-use rand::RngExt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -14,17 +12,12 @@ use crate::{
     clock::Rng,
     error::{Error, Refusal, Result},
     master::MasterKeys,
+    sessions::{
+        lifetimes::{Lifetimes, renew_after},
+        mark,
+    },
     signing::Entry,
 };
-
-/// How long the tokens of an app live, and from when they are valid.
-#[derive(Clone, Copy, Debug)]
-pub struct Lifetimes {
-    auth_not_before: Span,
-    auth_expiry: Span,
-    refresh_not_before: Span,
-    refresh_expiry: Span,
-}
 
 /// A signed pair of tokens, and what its holder needs besides.
 #[derive(Clone, Debug)]
@@ -40,6 +33,8 @@ pub struct Grant {
     pub refresh_expires_in: i64,
     /// Seconds after which to renew.
     pub renew_after: i64,
+    /// Seconds for which the refresh token may be tried again.
+    pub refresh_grace: i64,
 }
 
 /// What every token of ours says.
@@ -61,6 +56,13 @@ struct RefreshClaims {
     aud: String,
     #[serde(rename = "type")]
     kind: String,
+}
+
+/// What a refresh token says that was presented, and whether it bears the mark of this server.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented {
+    pub claims: TokenClaims,
+    pub is_marked: bool,
 }
 
 /// A refresh token that was signed before it is known whether it will be handed out.
@@ -102,44 +104,9 @@ struct RefreshBody<'a> {
 
 const REFRESH: &str = "refresh";
 
-impl Lifetimes {
-    /// An hour, and two.
-    #[cfg(test)]
-    pub const EXAMPLE: Self = Self {
-        auth_not_before: Span::ZERO,
-        auth_expiry: Span::seconds(3600),
-        refresh_not_before: Span::ZERO,
-        refresh_expiry: Span::seconds(7200),
-    };
-
-    /// Those of the app's policy.
-    pub fn of(app: &app::Model) -> Self {
-        Self {
-            auth_not_before: Span::seconds(app.token_notbefore),
-            auth_expiry: Span::seconds(app.token_expiry),
-            refresh_not_before: Span::seconds(app.refresh_notbefore),
-            refresh_expiry: Span::seconds(app.refresh_expiry),
-        }
-    }
-
-    /// When a refresh token that is issued at `now` expires, unless its session ends before.
-    pub fn refresh_expires_at(self, now: Timestamp) -> Timestamp {
-        now.floor_to_second() + self.refresh_expiry
-    }
-
-    /// Dates a pair that is issued at `now`; nothing outlives the session.
-    pub fn apply(self, session: &mut session::Model, now: Timestamp) {
-        // The dates of a token are whole seconds, counted from its `iat`.
-        let issued = now.floor_to_second();
-        let end = session.ends_at.unwrap_or(Timestamp::from_millis(i64::MAX));
-        session.issued_at = now;
-        session.auth_not_before = issued + self.auth_not_before;
-        session.auth_expires_at = (issued + self.auth_expiry).min(end);
-        session.not_before = issued + self.refresh_not_before;
-        session.expires_at = (issued + self.refresh_expiry).min(end);
-        session.purge_at = session::purge_at(session.expires_at);
-    }
-}
+/// Bytes that a refresh token may have: more than any of ours, with the longest issuer and the largest signature. What is
+/// longer is not even taken apart.
+const LONGEST_REFRESH: usize = 4096;
 
 impl TokenClaims {
     /// `nbf`.
@@ -176,7 +143,7 @@ pub fn prepare_refresh(
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Result<Prepared> {
-    let nbf = now.floor_to_second() + Lifetimes::of(&loaded.app).refresh_not_before;
+    let nbf = Lifetimes::of(&loaded.app).refresh_not_before(now);
     let body = RefreshBody {
         iss: loaded.app.issuer(),
         aud: &renewal_audience(&loaded.app),
@@ -187,7 +154,7 @@ pub fn prepare_refresh(
         sid,
         kind: REFRESH,
     };
-    let token = sign(entry.key(), TokenType::Refresh, &to_json(&body)?)?;
+    let token = sign_refresh(master, entry.key(), &body)?;
     let mac = master.token_mac(&token);
     Ok(Prepared {
         token,
@@ -196,12 +163,14 @@ pub fn prepare_refresh(
     })
 }
 
-/// Signs the pair that `session` says is the current one. `prepared` is taken for its refresh token, if it is that.
+/// Signs the pair that `session` says is the current one; its auth token is dated anew where that would be over soon.
+/// `prepared` is taken for its refresh token, if it is that.
 ///
 /// # Errors
 /// [`Refusal::Revoked`] when its key was revoked since; when the signature cannot be made.
 pub fn issue(
     loaded: &LoadedApp,
+    master: &MasterKeys,
     session: &session::Model,
     prepared: Option<Prepared>,
     now: Timestamp,
@@ -213,13 +182,13 @@ pub fn issue(
         .signing(session.key_id)
         .ok_or(Refusal::Revoked)?;
     let key = entry.key();
-    let iat = session.issued_at.as_seconds();
+    let dates = Lifetimes::of(&loaded.app).auth_dates(session, now);
     let head = AuthHead {
         iss: loaded.app.issuer(),
         sub: &session.sub,
-        iat,
-        nbf: session.auth_not_before.as_seconds(),
-        exp: session.auth_expires_at.as_seconds(),
+        iat: dates.issued_at.as_seconds(),
+        nbf: dates.not_before.as_seconds(),
+        exp: dates.expires_at.as_seconds(),
         jid: session.token_id,
         jti: session.token_id,
         sid: session.id,
@@ -232,28 +201,29 @@ pub fn issue(
             let body = RefreshBody {
                 iss: loaded.app.issuer(),
                 aud: &renewal_audience(&loaded.app),
-                iat,
+                iat: session.issued_at.as_seconds(),
                 nbf: session.not_before.as_seconds(),
                 exp: session.expires_at.as_seconds(),
                 jid: session.token_id,
                 sid: session.id,
                 kind: REFRESH,
             };
-            sign(key, TokenType::Refresh, &to_json(&body)?)?
+            sign_refresh(master, key, &body)?
         }
     };
     let auth = join(to_json(&head)?, &session.claims)?;
-    let now = now.floor_to_second();
-    let remaining = |end: Timestamp| end.since(now).as_seconds_ceil();
+    let remaining = |end: Timestamp| end.since(now.floor_to_second()).as_seconds_ceil();
+    let refresh = (session.not_before, session.expires_at);
     Ok(Grant {
         auth_token: sign(key, TokenType::Auth, &auth)?,
         refresh_token,
         key_id: entry.row.id,
         public_key: key.public().pem_base64.clone(),
         session_id: session.id,
-        expires_in: remaining(session.auth_expires_at),
+        expires_in: remaining(dates.expires_at),
         refresh_expires_in: remaining(session.expires_at),
-        renew_after: renew_after(session, now, rng),
+        renew_after: rng.with(|rng| renew_after(now, dates.expires_at, refresh, rng)),
+        refresh_grace: loaded.app.refresh_grace().as_seconds_ceil(),
     })
 }
 
@@ -293,6 +263,9 @@ pub fn issue_auth(
 /// # Errors
 /// [`Refusal::Revoked`] when that key was revoked, [`Refusal::Invalid`] when it is anything else.
 pub fn read_refresh(loaded: &LoadedApp, token: &str) -> Result<TokenClaims, Refusal> {
+    if token.len() > LONGEST_REFRESH {
+        return Err(Refusal::Invalid);
+    }
     let (token_type, claims) = read::<RefreshClaims>(loaded, token)?;
     if token_type == TokenType::Refresh {
         claims.of(loaded)
@@ -301,24 +274,35 @@ pub fn read_refresh(loaded: &LoadedApp, token: &str) -> Result<TokenClaims, Refu
     }
 }
 
-/// Reads a refresh token by its looks: nobody has verified that it is one of ours. Its key is not revoked.
+/// Reads a refresh token by its looks: nobody has verified that it is one of ours. If it bears the mark, its key is not revoked.
 ///
 /// # Errors
 /// [`Refusal::Revoked`] when that key was revoked, [`Refusal::Invalid`] when it does not look like one of the app.
-pub fn read_refresh_unverified(loaded: &LoadedApp, token: &str) -> Result<TokenClaims, Refusal> {
-    let (claims, is_good) = loaded
+pub fn read_refresh_unverified(
+    loaded: &LoadedApp,
+    master: &MasterKeys,
+    token: &str,
+) -> Result<Presented, Refusal> {
+    if token.len() > LONGEST_REFRESH {
+        return Err(Refusal::Invalid);
+    }
+    let (text, key, is_good) = loaded
         .keyring
         .keys()
         .find_map(|(key, is_good)| {
-            let claims = keys::read_unverified(token, key, TokenType::Refresh);
-            claims.ok().map(|claims: RefreshClaims| (claims, is_good))
+            let claims = keys::claims_unverified(token, key, TokenType::Refresh);
+            claims.ok().map(|claims| (claims, key, is_good))
         })
         .ok_or(Refusal::Invalid)?;
-    if is_good {
-        claims.of(loaded)
-    } else {
-        Err(Refusal::Revoked)
+    let is_marked = mark::is_on(&text, master, key);
+    if is_marked && !is_good {
+        return Err(Refusal::Revoked);
     }
+    let claims: RefreshClaims = serde_json::from_slice(&text).map_err(|_| Refusal::Invalid)?;
+    Ok(Presented {
+        claims: claims.of(loaded)?,
+        is_marked,
+    })
 }
 
 impl RefreshClaims {
@@ -355,15 +339,20 @@ pub fn read<T: DeserializeOwned>(
     }
 }
 
-/// Seconds until a client should renew: not before it may, well before either token ends, and not all
-/// clients at once.
-fn renew_after(session: &session::Model, now: Timestamp, rng: &Rng) -> i64 {
-    let seconds = |time: Timestamp| time.since(now).as_seconds_ceil();
-    let (earliest, end) = (seconds(session.not_before), seconds(session.expires_at));
-    let life = seconds(session.auth_expires_at).min(end);
-    let from = earliest.max(life * 3 / 4);
-    let until = (life * 9 / 10).max(from + (end - from) / 10);
-    rng.with(|rng| rng.random_range(from..=until.max(from)))
+/// The signing key that a token names. Nothing is verified.
+pub fn named_key(token: &str) -> Option<SigningKeyId> {
+    let (kid, _) = keys::key_id(token).ok()?;
+    kid.parse().ok()
+}
+
+fn sign_refresh(
+    master: &MasterKeys,
+    key: &keys::SigningKey,
+    body: &RefreshBody<'_>,
+) -> Result<String> {
+    let mut claims = to_json(body)?;
+    mark::add(&mut claims, master, key.public());
+    sign(key, TokenType::Refresh, &claims)
 }
 
 fn sign(key: &keys::SigningKey, token_type: TokenType, claims: &[u8]) -> Result<String> {

@@ -1,5 +1,7 @@
 //! Tells whether a token is good at this moment, its session included.
 
+use std::sync::Arc;
+
 use entity::{SessionId, Timestamp, TokenId, session, time::Span};
 use keys::TokenType;
 use serde::Deserialize;
@@ -12,7 +14,7 @@ use crate::{
     rotation::{Decision, RetryPolicy},
     sessions::{
         renewal::lineage,
-        tokens::{TokenClaims, read, read_refresh},
+        tokens::{TokenClaims, named_key, read, read_refresh},
     },
 };
 
@@ -29,8 +31,13 @@ pub struct Verified {
 ///
 /// # Errors
 /// Those of the store; a token that is not good is `None`.
-pub async fn verify(app: &App, loaded: &LoadedApp, token: &str) -> Result<Option<Verified>> {
+pub async fn verify(app: &App, loaded: &Arc<LoadedApp>, token: &str) -> Result<Option<Verified>> {
     let now = app.clock.now();
+    let newer = match named_key(token) {
+        Some(key) => app.load_for_key(loaded, key).await?,
+        None => None,
+    };
+    let loaded = newer.as_ref().unwrap_or(loaded);
     let Ok((token_type, claims)) = read::<Map<String, Value>>(loaded, token) else {
         return Ok(None);
     };

@@ -94,6 +94,11 @@ impl Keyring {
         found.filter(|entry| entry.row.revoked_at.is_none())
     }
 
+    /// Whether this is a key of the app.
+    pub fn has(&self, id: SigningKeyId) -> bool {
+        self.keys.iter().any(|entry| entry.row.id == id)
+    }
+
     /// The key that a token names, if it is one of the app; and whether its tokens are good.
     pub fn find(&self, kid: &str) -> Option<(&PublicKey, bool)> {
         let entry = self.keys.iter().find(|entry| entry.public().id == kid)?;
@@ -115,9 +120,10 @@ impl Keyring {
         revoked.map(|entry| entry.row.id)
     }
 
-    /// Every key with its state at `now`, the last one first.
+    /// Every key that something needs with its state at `now`, the last one first.
     pub fn entries(&self, now: Timestamp) -> impl Iterator<Item = (&Entry, State)> {
-        self.keys.iter().zip(states(&self.dates, now)).rev()
+        let all = self.keys.iter().zip(states(&self.dates, now)).rev();
+        all.filter(|(_, state)| !matches!(state, State::Gone { .. }))
     }
 }
 

@@ -5,16 +5,17 @@ mod rotate;
 pub mod schedule;
 
 use entity::{AppId, SigningKeyId, Timestamp, signing_key};
-use keys::{Algorithm, PublicKey, SigningKey};
+use keys::{Algorithm, PrivateKey, PublicKey, SigningKey};
 use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 
 pub use keyring::{Entry, Jwks, Keyring, dates};
-pub use rotate::{advance, policy, revoke, rotate, rotate_in_emergency, token_life};
+pub use rotate::{MOST, advance, policy, revoke, rotate, rotate_in_emergency, token_life};
 
 use crate::{
     app::App,
     error::{Error, Result},
     master,
+    store::deadline,
 };
 
 /// A key that was made and is not stored yet.
@@ -38,20 +39,54 @@ pub async fn generate(
     now: Timestamp,
     activates_at: Timestamp,
 ) -> Result<NewKey> {
+    let private = draw(app, algorithm).await?;
+    seal(
+        app,
+        app_id,
+        algorithm,
+        &private,
+        token_life,
+        now,
+        activates_at,
+    )
+    .await
+}
+
+/// Draws a private key, beside the requests.
+///
+/// # Errors
+/// When no key can be made for the algorithm.
+pub async fn draw(app: &App, algorithm: Algorithm) -> Result<PrivateKey> {
     let mut rng = app.rng.fork();
-    let private = tokio::task::spawn_blocking(move || keys::generate(algorithm, &mut rng))
+    let made = tokio::task::spawn_blocking(move || keys::generate(algorithm, &mut rng));
+    deadline::uncounted(made)
         .await
         .map_err(Error::internal)?
-        .map_err(Error::internal)?;
+        .map_err(Error::internal)
+}
+
+/// Makes the app's key pair of a private key that was drawn.
+///
+/// # Errors
+/// When it cannot be sealed.
+pub async fn seal(
+    app: &App,
+    app_id: AppId,
+    algorithm: Algorithm,
+    private: &PrivateKey,
+    token_life: i64,
+    now: Timestamp,
+    activates_at: Timestamp,
+) -> Result<NewKey> {
     let id = app.rng.with(|rng| SigningKeyId::mint(now, rng));
-    let public = SigningKey::parse(&id.to_string(), algorithm, &private)
+    let public = SigningKey::parse(&id.to_string(), algorithm, private)
         .map_err(Error::internal)?
         .public()
         .clone();
     let label = seal_label(id);
     let (sealed, sealed_by) = app
         .master
-        .seal(&app.store.reader, &app.rng, &label, &private)
+        .seal(&app.store.reader, &app.rng, &label, private)
         .await?;
     let row = signing_key::Model {
         id,

@@ -1,20 +1,27 @@
 //! One signing key follows another: on schedule, by hand, or in an emergency.
 
-use entity::{AppId, SigningKeyId, Timestamp, app, setting, signing_key};
+use entity::{AppId, SigningKeyId, Timestamp, app, signing_key, time::Span};
 use keys::{Algorithm, PublicKey};
-use sea_orm::DatabaseTransaction;
 
 use crate::{
     app::App,
-    audit::{Action, Actor, Event, record},
+    apps::Revision,
+    audit::{Action, Actor, Event},
     error::{Error, Result},
     signing::{
         NewKey, dates, generate,
         schedule::{
-            KeyDates, RotationPolicy, State, Step, active, hurry, next_step, place, states,
+            KeyDates, RotationPolicy, State, Step, active, hurry, next_step, over, place, states,
         },
     },
+    store::Transaction,
 };
+
+/// Signing keys of an app that are not gone yet: all are read and parsed whenever the app has changed, and shown to every
+/// verifier. So many are enough for one a day and tokens that live for three months.
+pub const MOST: usize = 100;
+/// When it is looked again whether there is room for a further key.
+const FULL: Span = Span::seconds(3600);
 
 /// What the app's policy and the settings say of its keys.
 pub fn policy(app: &App, row: &app::Model) -> RotationPolicy {
@@ -56,6 +63,15 @@ impl<'a> Change<'a> {
         states(&self.dates(), self.now)
     }
 
+    /// Whether there may be another one.
+    fn has_room(&self) -> bool {
+        let states = self.states();
+        let there = states
+            .iter()
+            .filter(|state| !matches!(state, State::Gone { .. }));
+        there.count() < MOST
+    }
+
     fn note(&mut self, action: Action, id: SigningKeyId) {
         self.events.push(Event::of(action, self.row.id, id));
     }
@@ -76,7 +92,7 @@ impl<'a> Change<'a> {
     }
 
     /// Stores `new`, and lets it take its place among the keys.
-    async fn insert(&mut self, db: &DatabaseTransaction, new: NewKey) -> Result<()> {
+    async fn insert(&mut self, db: &Transaction, new: NewKey) -> Result<()> {
         let row = new.insert(db).await?;
         self.note(Action::SigningKeyPublish, row.id);
         self.keys.push(row);
@@ -88,9 +104,20 @@ impl<'a> Change<'a> {
         self.keys.sort_by_key(|row| (row.activates_at, row.id));
     }
 
-    /// Notes a change of the active key, removes what is gone, and commits. Of two changes that read the same
-    /// state, one gets here.
-    async fn commit(mut self, db: DatabaseTransaction, actor: &Actor) -> Result<()> {
+    /// Removes the keys that nothing needs. By the job alone, whose clock is believed.
+    async fn remove(&mut self, db: &Transaction) -> Result<()> {
+        let over = over(&self.states(), self.now);
+        let over: Vec<_> = over.iter().map(|index| self.keys[*index].id).collect();
+        for id in &over {
+            self.note(Action::SigningKeyRemove, *id);
+        }
+        self.keys.retain(|row| !over.contains(&row.id));
+        Ok(signing_key::delete(db, over).await?)
+    }
+
+    /// Notes a change of the active key, and commits. Of two changes that read the same state, one gets here.
+    async fn commit(mut self, revision: Revision<'_>) -> Result<()> {
+        let db = &revision.db;
         let mut rotated = self.row.last_key_rotate;
         let active = active(&self.dates(), self.now);
         if let Some(index) = active
@@ -103,35 +130,26 @@ impl<'a> Change<'a> {
                 self.note(Action::SigningKeyRetire, self.keys[predecessor].id);
             }
         }
-        let keys = self.keys.iter().zip(self.states());
-        let gone: Vec<_> = keys
-            .filter(|(_, state)| *state == State::Gone)
-            .map(|(row, _)| row.id)
-            .collect();
-        for id in &gone {
+        // An emergency is never refused for want of room: those that were revoked first go, and their tokens are garbage.
+        let excess = self.keys.len().saturating_sub(MOST);
+        let revoked = self.keys.iter().filter(|row| row.revoked_at.is_some());
+        let revoked: Vec<_> = revoked.map(|row| row.id).take(excess).collect();
+        for id in &revoked {
             self.note(Action::SigningKeyRemove, *id);
         }
-        signing_key::delete(&db, gone).await?;
-
+        self.keys.retain(|row| !revoked.contains(&row.id));
+        signing_key::delete(db, revoked).await?;
         let next = match next_step(&self.dates(), policy(self.app, &self.row), self.now) {
-            Step::Publish { .. } => self.now,
+            Step::Publish { .. } if self.has_room() => self.now,
+            Step::Publish { .. } => self.now + FULL,
             Step::Wait(until) => until,
         };
-        if !app::schedule_keys(&db, &self.row, rotated, next).await? {
+        if !app::schedule_keys(db, &self.row, rotated, next).await? {
             return Err(Error::Conflict(
                 "the signing keys of the app were changed meanwhile",
             ));
         }
-        let changed = !self.events.is_empty();
-        record(&db, &self.app.rng, self.now, actor, self.events).await?;
-        if changed {
-            setting::advance_epoch(&db).await?;
-        }
-        self.app.store.commit(db).await?;
-        if changed {
-            self.app.directory.drop_all();
-        }
-        Ok(())
+        revision.commit(self.events).await
     }
 }
 
@@ -148,7 +166,7 @@ pub fn token_life(row: &app::Model) -> i64 {
 pub async fn advance(
     app: &App,
     id: AppId,
-    fence: impl AsyncFn(&DatabaseTransaction) -> Result<()>,
+    fence: impl AsyncFn(&Transaction) -> Result<()>,
 ) -> Result<()> {
     app.store.retry(|| attempt_step(app, id, &fence)).await
 }
@@ -156,20 +174,28 @@ pub async fn advance(
 async fn attempt_step(
     app: &App,
     id: AppId,
-    fence: impl AsyncFn(&DatabaseTransaction) -> Result<()>,
+    fence: impl AsyncFn(&Transaction) -> Result<()>,
 ) -> Result<()> {
     let mut change = Change::read(app, id).await?;
     let step = next_step(&change.dates(), policy(app, &change.row), change.now);
     let new = match step {
-        Step::Publish { activates_at } => Some(change.generate(activates_at).await?),
+        Step::Publish { activates_at } if change.has_room() => {
+            Some(change.generate(activates_at).await?)
+        }
+        Step::Publish { .. } => {
+            tracing::warn!(app_id = %id, "the app has {MOST} signing keys: the present one signs on");
+            None
+        }
         Step::Wait(_) => None,
     };
-    let transaction = app.store.begin().await?;
-    fence(&transaction).await?;
+    let job = Actor::job();
+    let revision = Revision::begin(app, &job, id).await?;
+    fence(&revision.db).await?;
     if let Some(new) = new {
-        change.insert(&transaction, new).await?;
+        change.insert(&revision.db, new).await?;
     }
-    change.commit(transaction, &Actor::job()).await
+    change.remove(&revision.db).await?;
+    change.commit(revision).await
 }
 
 /// Rotates by hand, gracefully: the next key is published, and signs when every verifier can have fetched it.
@@ -177,7 +203,7 @@ async fn attempt_step(
 /// it may.
 ///
 /// # Errors
-/// When there is no such app; those of the store.
+/// When there is no such app, or it has as many keys as it may have; those of the store.
 pub async fn rotate(app: &App, actor: &Actor, id: AppId) -> Result<(SigningKeyId, Timestamp)> {
     app.store.retry(|| attempt_rotation(app, actor, id)).await
 }
@@ -201,20 +227,25 @@ async fn attempt_rotation(
             row.activates_at = at;
             ((row.id, row.activates_at), None)
         }
+        None if !change.has_room() => {
+            return Err(Error::TooMany(
+                "The app has 100 signing keys whose tokens may live, which is the most. Wait until the first is gone, or revoke some.",
+            ));
+        }
         None => {
             let new = change.generate(change.now + lead).await?;
             ((new.id(), new.row().activates_at), Some(new))
         }
     };
-    let transaction = app.store.begin().await?;
+    let revision = Revision::begin(app, actor, id).await?;
     match new {
-        Some(new) => change.insert(&transaction, new).await?,
+        Some(new) => change.insert(&revision.db, new).await?,
         None => {
-            signing_key::activate_at(&transaction, next.0, next.1).await?;
+            signing_key::activate_at(&revision.db, next.0, next.1).await?;
             change.note(Action::SigningKeyPublish, next.0);
         }
     }
-    change.commit(transaction, actor).await?;
+    change.commit(revision).await?;
     Ok(next)
 }
 
@@ -237,10 +268,10 @@ async fn attempt_emergency(app: &App, actor: &Actor, id: AppId) -> Result<Public
     }
     let new = change.generate(change.now).await?;
     let public = new.public.clone();
-    let transaction = app.store.begin().await?;
-    signing_key::revoke_in(&transaction, id, None, change.now).await?;
-    change.insert(&transaction, new).await?;
-    change.commit(transaction, actor).await?;
+    let revision = Revision::begin(app, actor, id).await?;
+    signing_key::revoke_in(&revision.db, id, None, change.now).await?;
+    change.insert(&revision.db, new).await?;
+    change.commit(revision).await?;
     Ok(public)
 }
 
@@ -268,18 +299,18 @@ async fn attempt_revocation(app: &App, actor: &Actor, id: AppId, key: SigningKey
         None if needs_next => Some(change.generate(change.now).await?),
         _ => None,
     };
-    let transaction = app.store.begin().await?;
-    signing_key::revoke_in(&transaction, id, Some(key), change.now).await?;
+    let revision = Revision::begin(app, actor, id).await?;
+    signing_key::revoke_in(&revision.db, id, Some(key), change.now).await?;
     change.keys[index].revoked_at = Some(change.now);
     change.note(Action::SigningKeyRevoke, key);
     if let Some(new) = new {
-        change.insert(&transaction, new).await?;
+        change.insert(&revision.db, new).await?;
     } else if needs_next && let Some(next) = next {
         let at = hurry(&change.dates(), next, change.now);
         let row = &mut change.keys[next];
         row.activates_at = at;
-        signing_key::activate_at(&transaction, row.id, at).await?;
+        signing_key::activate_at(&revision.db, row.id, at).await?;
         change.sort();
     }
-    change.commit(transaction, actor).await
+    change.commit(revision).await
 }

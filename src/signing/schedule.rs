@@ -9,10 +9,19 @@
 
 use entity::{Timestamp, time::Span};
 
+use crate::jobs::clock::TOLERANCE;
+
 /// How long a change takes to reach every process; part of every promise about keys.
 pub const CACHE_BOUND: Span = Span::seconds(1);
 /// By how much the clocks of verifiers may differ from ours, and ours be set.
 pub const CLOCK_SKEW: Span = Span::seconds(60);
+
+/// For how much longer than it is needed a key is kept: the clock that removes it may be ahead, by less than is noticed, and
+/// with a key go the sessions whose tokens it signed.
+pub const KEPT_GONE: Span = TOLERANCE;
+
+/// Keys that an app has at most which are gone: as many as may be retired, and are taken to be gone by a clock that is ahead.
+const MOST_GONE: usize = 100;
 
 /// Retired keys that an app has at most, but for those that are rotated by hand.
 const MOST_RETIRED: i64 = 100;
@@ -39,8 +48,8 @@ pub enum State {
     Retired { at: Timestamp, gone_at: Timestamp },
     /// Its tokens are dead. Remembered until `gone_at`, so that they are known for what they were.
     Revoked { at: Timestamp, gone_at: Timestamp },
-    /// Nothing that it signed can live: it may be removed.
-    Gone,
+    /// Nothing that it signed can live, since then. It is removed [`KEPT_GONE`] later.
+    Gone { at: Timestamp },
 }
 
 /// What an app's policy says of its keys.
@@ -76,7 +85,7 @@ impl State {
             Self::Active => "active",
             Self::Retired { .. } => "retired",
             Self::Revoked { .. } => "revoked",
-            Self::Gone => "gone",
+            Self::Gone { .. } => "gone",
         }
     }
 
@@ -131,6 +140,24 @@ pub fn states(keys: &[KeyDates], now: Timestamp) -> Vec<State> {
     keys.iter().enumerate().map(state).collect()
 }
 
+/// The places of the keys that may be removed at `now`: those that are gone for long enough, and of those that are gone the
+/// oldest, where an app that changes its keys every minute has very many.
+pub fn over(states: &[State], now: Timestamp) -> Vec<usize> {
+    let gone: Vec<_> = states
+        .iter()
+        .enumerate()
+        .filter_map(|(index, state)| match state {
+            State::Gone { at } => Some((index, *at)),
+            _ => None,
+        })
+        .collect();
+    let spare = gone.len().saturating_sub(MOST_GONE);
+    let over = gone.iter().enumerate();
+    over.filter(|(place, (_, at))| *place < spare || now >= *at + KEPT_GONE)
+        .map(|(_, (index, _))| *index)
+        .collect()
+}
+
 /// The place of the key that signs at `now`: the last one whose time has come. A key that was followed by one that
 /// signed never signs again, not even where a clock stands before its successor's time.
 pub fn active(keys: &[KeyDates], now: Timestamp) -> Option<usize> {
@@ -166,7 +193,8 @@ pub fn next_step(keys: &[KeyDates], policy: RotationPolicy, now: Timestamp) -> S
     let states = states(keys, now);
     let gone = states.iter().filter_map(|state| match state {
         State::Retired { gone_at, .. } | State::Revoked { gone_at, .. } => Some(*gone_at),
-        State::Published | State::Active | State::Gone => None,
+        State::Gone { at } => Some(*at + KEPT_GONE),
+        State::Published | State::Active => None,
     });
     let published = keys
         .iter()
@@ -189,7 +217,11 @@ pub fn next_step(keys: &[KeyDates], policy: RotationPolicy, now: Timestamp) -> S
 }
 
 fn ended(state: State, gone_at: Timestamp, now: Timestamp) -> State {
-    if now >= gone_at { State::Gone } else { state }
+    if now >= gone_at {
+        State::Gone { at: gone_at }
+    } else {
+        state
+    }
 }
 
 #[cfg(test)]

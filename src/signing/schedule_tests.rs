@@ -124,9 +124,9 @@ impl World {
         {
             self.publish(activates_at);
         }
-        let states = self.states();
-        let mut state = states.iter();
-        self.keys.retain(|_| state.next() != Some(&State::Gone));
+        for index in over(&self.states(), self.now()).into_iter().rev() {
+            self.keys.remove(index);
+        }
     }
 
     /// Time goes by; the job runs each time that it asked for.
@@ -343,4 +343,33 @@ fn a_successor_is_published_its_lead_before_it_signs() {
     let both = [key(1000, None), key(2000, None)];
     assert_eq!(next_step(&both, policy, at(1700)), Step::Wait(at(2000)));
     assert_eq!(next_step(&both, policy, at(2000)), Step::Wait(at(2161)));
+}
+
+/// A key is gone when nothing of it can live, and removed a day later: the clock may be ahead by so much.
+#[test]
+fn a_key_that_is_gone_is_kept_for_a_day() {
+    let policy = RotationPolicy {
+        period: Span::seconds(10 * DAY),
+        jwks_max_age: Span::seconds(300),
+    };
+    let at = Timestamp::from_seconds;
+    let both = [key(1000, None), key(2000, None)];
+    let removed = |now| over(&states(&both, at(now)), at(now));
+    assert_eq!(
+        next_step(&both, policy, at(2161)),
+        Step::Wait(at(2161 + DAY))
+    );
+    assert_eq!(removed(2161 + DAY - 1), [] as [usize; 0]);
+    assert_eq!(removed(2161 + DAY), [0]);
+
+    // Not a day of keys that live for a minute.
+    let many: Vec<_> = (0..=300)
+        .map(|index| key(1000 + 60 * index, None))
+        .collect();
+    let states = states(&many, at(1000 + 60 * 300));
+    let gone = states.iter().filter(|state| state.name() == "gone").count();
+    assert_eq!(
+        over(&states, at(1000 + 60 * 300)),
+        (0..gone - 100).collect::<Vec<_>>()
+    );
 }

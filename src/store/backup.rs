@@ -1,15 +1,20 @@
-//! A consistent copy of the embedded store, and the way back.
+//! A consistent copy of the embedded store.
 
 use std::{
-    fs,
-    io::{self, Read},
+    fs, io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 
-use super::{Store, sqlite};
+use tokio::time::Instant;
+
+use super::{Store, deadline};
+
+/// How long a copy may take: as long as it takes for a very large store.
+const COPY: Duration = Duration::from_hours(6);
 
 /// Why a copy was not made, or not put in place.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +23,16 @@ pub enum CopyError {
     Exists(PathBuf),
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
+    #[error(
+        "{} beside {beside}: SQLite would take what is in there for a part of it. Move away what belongs to another store",
+        list(.files)
+    )]
+    Leftovers {
+        files: Vec<PathBuf>,
+        beside: PathBuf,
+    },
+    #[error("a process has a store in {0} open: end it first")]
+    InUse(PathBuf),
     #[error("{0} is not the copy of a store")]
     NotAStore(PathBuf),
     #[error("cannot copy the store: {0}")]
@@ -39,15 +54,13 @@ impl Store {
             return Err(CopyError::NoFile);
         }
         create(to)?;
-        let copied = self
-            .reader
-            .execute_raw(Statement::from_sql_and_values(
-                self.reader.get_database_backend(),
-                // Takes an empty file as well as none.
-                "VACUUM INTO ?",
-                [to.display().to_string().into()],
-            ))
-            .await;
+        let copy = self.reader.execute_raw(Statement::from_sql_and_values(
+            self.reader.get_database_backend(),
+            // Takes an empty file as well as none.
+            "VACUUM INTO ?",
+            [to.display().to_string().into()],
+        ));
+        let copied = deadline::until(Instant::now() + COPY, copy).await;
         match copied.and_then(|_| sync(to)) {
             Ok(()) => Ok(()),
             Err(error) => {
@@ -59,46 +72,7 @@ impl Store {
     }
 }
 
-/// Puts the copy `from` where `url` names the store, which must not exist. Gives its place.
-///
-/// # Errors
-/// When there is a store, or `from` is none.
-pub fn restore(from: &Path, url: &str) -> Result<PathBuf, CopyError> {
-    let to = sqlite::file_of(url).ok_or(CopyError::NoFile)?;
-    let mut header = [0; 16];
-    let read = fs::File::open(from).and_then(|mut file| file.read_exact(&mut header));
-    match read {
-        Err(source) if source.kind() != io::ErrorKind::UnexpectedEof => {
-            return Err(fault(from, source));
-        }
-        Ok(()) if header == *b"SQLite format 3\0" => {}
-        _ => return Err(CopyError::NotAStore(from.to_owned())),
-    }
-    if to.exists() {
-        return Err(CopyError::Exists(to));
-    }
-    let arriving = to.with_extension("restoring");
-    match fs::remove_file(&arriving) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            return Err(fault(&arriving, source));
-        }
-        _ => {}
-    }
-    create(&arriving)?;
-    let place = || {
-        fs::copy(from, &arriving)?;
-        fs::set_permissions(
-            &arriving,
-            std::os::unix::fs::PermissionsExt::from_mode(0o600),
-        )?;
-        fs::File::open(&arriving)?.sync_all()?;
-        fs::rename(&arriving, &to)
-    };
-    place().map_err(|source| fault(&to, source))?;
-    Ok(to)
-}
-
-fn create(path: &Path) -> Result<(), CopyError> {
+pub(super) fn create(path: &Path) -> Result<(), CopyError> {
     let make = || {
         if let Some(folder) = path
             .parent()
@@ -124,9 +98,18 @@ fn sync(path: &Path) -> Result<(), DbErr> {
     file.map_err(|error| DbErr::Custom(error.to_string()))
 }
 
-fn fault(path: &Path, source: io::Error) -> CopyError {
+pub(super) fn fault(path: &Path, source: io::Error) -> CopyError {
     CopyError::File {
         path: path.to_owned(),
         source,
     }
+}
+
+fn list(files: &[PathBuf]) -> String {
+    let names: Vec<_> = files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    let verb = if names.len() == 1 { "lies" } else { "lie" };
+    format!("{} {verb}", names.join(" and "))
 }

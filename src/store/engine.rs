@@ -1,10 +1,9 @@
 //! What differs between the database engines.
 
-use sea_orm::{
-    ConnAcquireErr, DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait, sqlx,
-};
-use sqlx::mysql::MySqlDatabaseError;
+use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, sqlx};
+use sqlx::{error::DatabaseError, mysql::MySqlDatabaseError, sqlite::SqliteError};
+
+use super::Transaction;
 
 /// Why the store did not do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,31 +21,43 @@ pub enum Failure {
 pub enum CommitError {
     #[error("not committed: {0}")]
     Refused(#[source] DbErr),
-    /// The connection was lost before the answer came. Whoever wants to know reads the row.
+    /// The connection was lost before the answer came, or the log could not be synced. Whoever wants to know reads the row, on
+    /// another connection.
     #[error("committed or not: the store did not answer: {0}")]
     Unconfirmed(#[source] DbErr),
 }
 
-/// Begins a transaction that will write.
-pub async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-    // SQLite: a deferred transaction that reads first fails when another wrote since. The others know no such mode, and
-    // begin as their connections were set up to: READ COMMITTED, so that a guarded update sees what is true now.
-    db.begin_with_options(TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..Default::default()
-    })
-    .await
-}
-
 /// Commits.
-pub async fn commit(transaction: DatabaseTransaction) -> Result<(), CommitError> {
+pub async fn commit(transaction: Transaction) -> Result<(), CommitError> {
     transaction
         .commit()
         .await
         .map_err(|error| match failure(&error) {
             Failure::Contention | Failure::Defect => CommitError::Refused(error),
+            Failure::Outage if was_full(&error) => CommitError::Refused(error),
             Failure::Outage => CommitError::Unconfirmed(error),
         })
+}
+
+/// Whether SQLite found no room for what was to be committed. The last thing that it writes is the mark of the commit, and
+/// whatever comes before that counts for nothing.
+fn was_full(error: &DbErr) -> bool {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner)) => {
+            let error = inner.as_database_error();
+            let error = error.and_then(|error| error.try_downcast_ref::<SqliteError>());
+            error.is_some_and(|error| error.code().is_some_and(|code| code == "13"))
+        }
+        _ => false,
+    }
+}
+
+impl From<CommitError> for DbErr {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Refused(error) | CommitError::Unconfirmed(error) => error,
+        }
+    }
 }
 
 /// What kind of failure an error tells of.
@@ -93,11 +104,6 @@ pub fn is_closed(error: &DbErr) -> bool {
     )
 }
 
-/// The store did not answer in the time that it is given.
-pub fn timed_out() -> DbErr {
-    DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)
-}
-
 /// Result codes of SQLite that tell of its surroundings, not of our statements: busy, locked,
 /// read-only, I/O error, full, cannot open. The low byte is the primary code.
 fn sqlite_failure(code: &str) -> Failure {
@@ -126,6 +132,8 @@ fn mysql_failure(number: u16) -> Failure {
     match number {
         // Lock wait timeout; deadlock, and a Galera cluster that did not certify; the same of group replication.
         1205 | 1213 | 3101 => Failure::Contention,
+        // TiDB: the row, or the tables, or the lock were changed or taken by others meanwhile.
+        8002 | 8005 | 8022 | 8028 | 8229 | 9007 => Failure::Contention,
         // Disk or table full; too many connections; no memory; not a member of a working cluster; shutting down; network;
         // error in COMMIT; too many connections of a user; read only; interrupted; killed; out of time.
         // Below 1000: what the system below the server did not do, with a file for instance.
@@ -155,6 +163,8 @@ fn mysql_failure(number: u16) -> Failure {
         | 3024
         | 3100
         | 3169 => Failure::Outage,
+        // TiDB: this server is behind with the tables; the storage, its placement driver, or one of their answers is missing.
+        8027 | 8252 | 9001..=9005 | 9010 | 9011 => Failure::Outage,
         _ => Failure::Defect,
     }
 }
@@ -190,6 +200,21 @@ mod tests {
             (1969, Outage),
             (1927, Outage),
             (2013, Outage),
+            (8002, Contention),
+            (8005, Contention),
+            (8022, Contention),
+            (8028, Contention),
+            (8229, Contention),
+            (9007, Contention),
+            (8027, Outage),
+            (8252, Outage),
+            (9001, Outage),
+            (9003, Outage),
+            (9005, Outage),
+            (9006, Defect),
+            (9010, Outage),
+            (9011, Outage),
+            (8001, Defect),
             (1062, Defect),
             (1146, Defect),
         ] {

@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use migration::{Migrator, MigratorTrait};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
+use migration::{Migrator, MigratorTrait, SchemaManager};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait,
+};
 
 use super::engine::{Failure, failure};
 
@@ -24,7 +27,7 @@ pub async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
         .collect();
     let (mut seen, mut waited) = (None, 0);
     loop {
-        let applied = applied(db).await?;
+        let applied = applied(&SchemaManager::new(db)).await?;
         if own.is_subset(&applied) {
             return Ok(());
         }
@@ -43,16 +46,18 @@ pub async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
 }
 
 async fn up(db: &DatabaseConnection) -> Result<(), DbErr> {
-    if db.get_database_backend() != DbBackend::MySql {
-        return Migrator::up(db, None).await;
+    match db.get_database_backend() {
+        DbBackend::Sqlite => return Box::pin(up_sqlite(db)).await,
+        DbBackend::MySql => {}
+        _ => return Migrator::up(db, None).await,
     }
     // Here nothing is rolled back. On a Galera cluster, a table that is made on one node, even one that is there already, aborts
     // what another one writes to it: a migration that was made would not be recorded, and never be made again.
-    let manager = migration::SchemaManager::new(db);
+    let manager = SchemaManager::new(db);
     if !manager.has_table("seaql_migrations").await? {
         Migrator::install(db).await?;
     }
-    let applied = applied(db).await?;
+    let applied = applied(&manager).await?;
     for migration in Migrator::migrations() {
         if !applied.contains(migration.name()) {
             migration.up(&manager).await?;
@@ -60,6 +65,32 @@ async fn up(db: &DatabaseConnection) -> Result<(), DbErr> {
         }
     }
     Ok(())
+}
+
+/// All migrations that are missing, in one transaction: half of them, made until the disk was full, would keep the next start
+/// from making the whole.
+async fn up_sqlite(db: &DatabaseConnection) -> Result<(), DbErr> {
+    Migrator::install(db).await?;
+    let transaction = db
+        .begin_with_options(TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        })
+        .await?;
+    let manager = SchemaManager::new(&transaction);
+    let applied = applied(&manager).await?;
+    for migration in Migrator::migrations() {
+        if !applied.contains(migration.name()) {
+            migration.up(&manager).await?;
+            let record = Statement::from_sql_and_values(
+                DbBackend::Sqlite,
+                "INSERT INTO seaql_migrations (version, applied_at) VALUES (?, unixepoch())",
+                [migration.name().into()],
+            );
+            transaction.execute_raw(record).await?;
+        }
+    }
+    transaction.commit().await
 }
 
 async fn record(db: &DatabaseConnection, name: &str) -> Result<(), DbErr> {
@@ -77,8 +108,8 @@ async fn record(db: &DatabaseConnection, name: &str) -> Result<(), DbErr> {
     }
 }
 
-async fn applied(db: &DatabaseConnection) -> Result<BTreeSet<String>, DbErr> {
-    let manager = migration::SchemaManager::new(db);
+async fn applied(manager: &SchemaManager<'_>) -> Result<BTreeSet<String>, DbErr> {
+    let db = manager.get_connection();
     if !manager.has_table("seaql_migrations").await? {
         return Ok(BTreeSet::new());
     }

@@ -1,41 +1,71 @@
 //! The store: connections, what differs between engines, and the one path on which sessions are renewed.
 
-pub mod backup;
+mod backup;
+mod connections;
+pub mod deadline;
+mod doubts;
 mod engine;
+mod folder;
 mod migrate;
+mod pool;
+pub mod restore;
 mod retry;
 mod server;
 mod sqlite;
 pub mod statements;
+mod transaction;
 mod write_path;
+mod writes;
 
-use std::time::Duration;
+use std::{fs::File, sync::Arc, time::Duration};
 
-use sea_orm::{ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr};
+use entity::setting;
+use rand::RngExt;
+use sea_orm::{ConnAcquireErr, ConnectionTrait, DbBackend, DbErr};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use url::Url;
 
+pub use backup::CopyError;
+pub use connections::Connections;
 pub use engine::{CommitError, Failure, failure};
-pub use migrate::migrate;
-pub use write_path::{Ending, WritePath};
+pub use sqlite::file_of;
+pub use transaction::Transaction;
+pub use write_path::{Beginning, Begun, Ended, Ending, WritePath};
 
+use self::writes::Writes;
 use crate::{clock::Rng, config::Config, error::Result};
+
+/// How long the store may take to tell that it is there: whoever asks is about to decide where to send requests.
+const PING: Duration = Duration::from_secs(1);
+/// How long the tables may take to be brought up to date.
+const MIGRATION: Duration = Duration::from_mins(10);
 
 /// An open store.
 #[derive(Debug)]
 pub struct Store {
     /// For reading.
-    pub reader: DatabaseConnection,
+    pub reader: Connections,
     /// For writing anything else.
-    pub writer: DatabaseConnection,
+    pub writer: Connections,
     /// For what happens to one session.
     pub sessions: WritePath,
     /// What `sessions` writes with.
-    pub renewing: DatabaseConnection,
+    pub renewing: Connections,
+    /// For looking whether the store answers, and what has changed.
+    pub watching: Connections,
+    /// Whether it takes writes.
+    writes: Arc<Writes>,
     rng: Rng,
     /// How long an operation may wait for the store in all.
     timeout: Duration,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// The folder of an embedded store: while it is open here, nobody puts another one in its place.
+    folder: Option<File>,
 }
 
 /// The store cannot be opened.
@@ -43,6 +73,8 @@ pub struct Store {
 pub enum StoreError {
     #[error("unsupported database_url: it begins with sqlite://, postgres:// or mysql://")]
     UnsupportedUrl,
+    #[error("database_url is not a URL: {0}")]
+    NotAUrl(#[from] url::ParseError),
     #[error("database_url: an in-memory store would forget every session")]
     InMemory,
     #[error("cannot create {path}: {source}")]
@@ -50,6 +82,10 @@ pub enum StoreError {
         path: std::path::PathBuf,
         source: std::io::Error,
     },
+    #[error(
+        "another program, not renewd, has the store open, so that its log cannot be emptied: end it first"
+    )]
+    LogInUse,
     #[error("cannot open the store: {0}")]
     Database(#[from] DbErr),
 }
@@ -61,23 +97,38 @@ impl Store {
     /// When it cannot be created or reached.
     pub async fn open(config: &Config, rng: &Rng) -> Result<Self, StoreError> {
         let url = config.database_url();
-        let (reader, writer, renewing) = match url.split_once(':').map(|(scheme, _)| scheme) {
+        let mut folder = None;
+        let scheme = url.split_once(':').map(|(scheme, _)| scheme);
+        if let Some("sqlite" | "postgres" | "postgresql" | "mysql") = scheme {
+            // Asked here first: the driver's complaint would show all of it.
+            Url::parse(&url)?;
+        }
+        let (reader, writer, renewing, watching) = match scheme {
             Some("sqlite") => {
-                let (reader, writer) = sqlite::open(&url, config.database_timeout()).await?;
-                (reader, writer.clone(), writer)
+                let (reader, writer, held) = sqlite::open(&url, config.database_timeout()).await?;
+                folder = held;
+                (reader.clone(), writer.clone(), writer, reader)
             }
-            Some("postgres" | "postgresql" | "mysql" | "mariadb") => {
-                let (requests, renewals) = server::open(config).await?;
-                (requests.clone(), requests, renewals)
+            Some("postgres" | "postgresql" | "mysql") => {
+                let server = server::open(config).await?;
+                let requests = server.requests;
+                (requests.clone(), requests, server.renewals, server.watching)
             }
             _ => return Err(StoreError::UnsupportedUrl),
         };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let timeout = config.database_timeout();
+        let writes = Arc::new(Writes::default());
         let writing = write_path::Writing {
             db: renewing.clone(),
+            writes: writes.clone(),
             rng: rng.clone(),
             timeout,
+            // Where there is one writer only, nothing is gained by another connection.
+            patience: match renewing.get_database_backend() {
+                DbBackend::Sqlite => timeout,
+                _ => server::patience(timeout),
+            },
         };
         let sessions = WritePath::start(writing, &tasks, stop.clone());
         Ok(Self {
@@ -85,10 +136,13 @@ impl Store {
             writer,
             sessions,
             renewing,
+            writes,
+            watching,
             rng: rng.clone(),
             timeout,
             tasks,
             stop,
+            folder,
         })
     }
 
@@ -96,46 +150,110 @@ impl Store {
     ///
     /// # Errors
     /// When the store does not answer in time.
-    pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        engine::begin(&self.writer).await
+    pub async fn begin(&self) -> Result<Transaction, DbErr> {
+        self.writer.begin().await
+    }
+
+    /// Whether it is a server, which may have others that take its place.
+    pub fn is_server(&self) -> bool {
+        self.writer.get_database_backend() != DbBackend::Sqlite
+    }
+
+    /// Writes what nobody reads, so that the commit tells whether what the transaction read is what the store has: a server whose
+    /// place another one has taken cannot commit a write.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn prove(&self, transaction: &Transaction) -> Result<(), DbErr> {
+        let value = self.rng.with(|rng| rng.random());
+        setting::write_probe(transaction, value).await
     }
 
     /// Commits. Nothing may be answered before.
     ///
     /// # Errors
     /// When it was not committed, or that is not known.
-    pub async fn commit(&self, transaction: DatabaseTransaction) -> Result<(), CommitError> {
+    pub async fn commit(&self, transaction: Transaction) -> Result<(), CommitError> {
         engine::commit(transaction).await
     }
 
-    /// Whether the store answers, and renewals are taken.
+    /// Whether the store answers and takes writes, and renewals are taken.
     ///
     /// # Errors
-    /// When either is not so.
+    /// When any of it is not so.
     pub async fn ping(&self) -> Result<(), DbErr> {
         if !self.sessions.is_open() {
             return Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed));
         }
         // Not a mere ping of the connection: the file may be gone from under it.
-        self.reader
-            .query_one_raw(sea_orm::Statement::from_string(
-                self.reader.get_database_backend(),
-                "SELECT value FROM setting WHERE name = 'epoch'",
-            ))
-            .await?;
-        Ok(())
+        let read = self.watching.query_one_raw(sea_orm::Statement::from_string(
+            self.watching.get_database_backend(),
+            "SELECT value FROM setting WHERE name = 'epoch'",
+        ));
+        deadline::within(PING, async {
+            read.await?;
+            self.takes_writes().await
+        })
+        .await
+    }
+
+    /// What `work` gives, if it does so within the time that an operation may wait for the store.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, DbErr> {
+        timeout_at(deadline::end(self.timeout), work)
+            .await
+            .map_err(|_| deadline::over())
+    }
+
+    /// Brings the tables to this release.
+    ///
+    /// # Errors
+    /// When they cannot be changed, or are those of another history.
+    pub async fn migrate(&self) -> Result<(), DbErr> {
+        self.writer.lend(MIGRATION, migrate::migrate).await
+    }
+
+    /// Whether there is a table of this name.
+    ///
+    /// # Errors
+    /// When the store does not answer in time.
+    pub async fn has_table(&self, name: &str) -> Result<bool, DbErr> {
+        let look = async |db: &_| migration::SchemaManager::new(db).has_table(name).await;
+        self.writer.lend(self.timeout, look).await
+    }
+
+    /// Does `work` beside whoever asks for it. The store is not closed before it is done.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.tasks.spawn(work)
     }
 
     /// Decides the renewals that still wait, then closes every connection.
     ///
     /// # Errors
-    /// When a connection does not close properly.
+    /// When the store does not answer in time, or a connection does not close properly.
     pub async fn close(&self) -> Result<(), DbErr> {
         self.stop.cancel();
         self.tasks.close();
-        self.tasks.wait().await;
-        self.reader.close_by_ref().await?;
-        self.writer.close_by_ref().await?;
-        self.renewing.close_by_ref().await
+        let end = Instant::now() + self.timeout;
+        let decided = timeout_at(end, self.tasks.wait()).await;
+        let connections = [&self.reader, &self.writer, &self.renewing, &self.watching];
+        deadline::until(end, async {
+            let mut closed = decided.map_err(|_| deadline::over());
+            for connections in connections {
+                closed = closed.and(connections.close().await);
+            }
+            closed
+        })
+        .await?;
+        if let Some(folder) = &self.folder {
+            // Where that does not work, it was never locked.
+            let _ = folder.unlock();
+        }
+        Ok(())
     }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use rand::RngExt;
-use tokio::time::{Instant, sleep, timeout_at};
+use sea_orm::DbErr;
+use tokio::time::{Instant, sleep};
 
-use super::{Store, engine};
+use super::{Store, deadline, engine};
 use crate::{
     clock::Rng,
     error::{Error, Result},
@@ -22,17 +23,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Of an operation that begins now and may take `timeout`.
-    pub fn new(timeout: Duration) -> Self {
+    /// Of an operation that has time until `deadline`.
+    pub fn until(deadline: Instant) -> Self {
         Self {
-            deadline: Instant::now() + timeout,
+            deadline,
             next: Duration::from_millis(2),
         }
-    }
-
-    /// The end of the time that the operation has.
-    pub fn deadline(&self) -> Instant {
-        self.deadline
     }
 
     /// Pauses; `false` when there is no time left to try again. Of many that got in each other's way, each pauses for
@@ -49,7 +45,38 @@ impl Backoff {
     }
 }
 
+/// How often something is decided anew because others change what it is decided by: at once, for as long as an operation may
+/// wait for the store.
+#[derive(Debug)]
+pub struct Tries {
+    timeout: Duration,
+    /// Set by the second one: most need but one.
+    deadline: Option<Instant>,
+    is_first: bool,
+}
+
+impl Tries {
+    /// Whether there is time to try, or to try again.
+    pub fn again(&mut self) -> bool {
+        if std::mem::take(&mut self.is_first) {
+            return true;
+        }
+        let now = Instant::now();
+        let timeout = self.timeout;
+        now < *self.deadline.get_or_insert_with(|| deadline::end(timeout))
+    }
+}
+
 impl Store {
+    /// Of an operation that begins now.
+    pub fn tries(&self) -> Tries {
+        Tries {
+            timeout: self.timeout,
+            deadline: None,
+            is_first: true,
+        }
+    }
+
     /// Runs `attempt`, a whole operation, anew while others are in its way or the store cannot be reached, for as long as
     /// an operation may wait for the store. What may have been committed is not run again.
     ///
@@ -59,18 +86,27 @@ impl Store {
     where
         F: Future<Output = Result<T>>,
     {
-        let mut backoff = Backoff::new(self.timeout);
-        loop {
-            // A connection may hang without an end.
-            match timeout_at(backoff.deadline(), attempt()).await {
-                Ok(Err(Error::Unavailable(error))) => {
-                    if engine::is_closed(&error) || !backoff.pause(&self.rng).await {
-                        return Err(Error::Unavailable(error));
+        let end = deadline::end(self.timeout);
+        let mut backoff = Backoff::until(end);
+        let attempts = async {
+            loop {
+                match attempt().await {
+                    Err(Error::Unavailable(error)) => {
+                        self.writes.note(&error);
+                        if engine::is_closed(&error) || !backoff.pause(&self.rng).await {
+                            return Err(Error::Unavailable(error));
+                        }
                     }
+                    Err(Error::Unconfirmed(error)) => return self.unconfirmed(error),
+                    done => return done,
                 }
-                Ok(done) => return done,
-                Err(_) => return Err(Error::Unconfirmed(engine::timed_out())),
             }
-        }
+        };
+        deadline::until(end, attempts).await
+    }
+
+    fn unconfirmed<T>(&self, error: DbErr) -> Result<T> {
+        self.writes.note(&error);
+        Err(Error::Unconfirmed(error))
     }
 }

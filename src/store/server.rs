@@ -3,25 +3,81 @@
 use std::{path::Path, time::Duration};
 
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DbErr,
+    DbBackend, DbErr, SqlxMySqlConnector, SqlxPostgresConnector,
     sqlx::{
-        Executor as _, MySqlConnection,
+        ConnectOptions, Connection, Database, Executor as _, MySqlConnection,
         mysql::{MySqlConnectOptions, MySqlSslMode},
+        pool::PoolOptions,
         postgres::{PgConnectOptions, PgSslMode},
     },
 };
 use sqlx::AssertSqlSafe;
+use tokio::time::timeout;
+use url::Url;
 
+use super::{
+    connections::{Connections, Limits},
+    pool::without_leftovers,
+};
 use crate::config::{Config, DatabaseTls};
 
 /// Connections on which renewals are decided: one is used, the others are there for when it hangs.
 const RENEWING: u32 = 3;
+/// Connections on which it is looked whether the store answers and what has changed: never behind requests that hang.
+const WATCHING: u32 = 2;
+/// A connection that was idle for so long is tested before it is used: whatever is in between may have forgotten it.
+const IDLE: Duration = Duration::from_secs(5);
+/// How long that test may take.
+const TEST: Duration = Duration::from_millis(300);
+/// What the client waits beyond the server's own limit of a statement, for its refusal to arrive.
+const ON_THE_WAY: Duration = Duration::from_millis(250);
 
-/// Opens connections for requests, and some of their own for renewals, which would starve among them.
-pub async fn open(config: &Config) -> Result<(DatabaseConnection, DatabaseConnection), DbErr> {
-    let requests = connect(config, config.database_connections, &[]).await?;
-    let renewals = connect(config, RENEWING, BY_KEY).await?;
-    Ok((requests, renewals))
+/// The parameters of the URL of a PostgreSQL server that have a meaning, beside those in the form `options[…]`.
+const PARAMETERS: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
+/// Connections to a server, by what they are for.
+pub struct Server {
+    pub requests: Connections,
+    /// Renewals would starve among the requests.
+    pub renewals: Connections,
+    pub watching: Connections,
+}
+
+/// Opens connections.
+pub async fn open(config: &Config) -> Result<Server, DbErr> {
+    warn_of_unknown_parameters(&config.database_url());
+    let server = Server {
+        requests: connections(config, config.database_connections, &[])?,
+        renewals: connections(config, RENEWING, BY_KEY)?,
+        watching: connections(config, WATCHING, &[])?,
+    };
+    server.requests.check().await?;
+    Ok(server)
+}
+
+/// How long it may take to get a connection, and how long a statement of a few rows by their keys: a fraction of what an
+/// operation has, so that it is tried again on another connection when one is silent.
+pub fn patience(timeout: Duration) -> Duration {
+    (timeout / 4).max(Duration::from_secs(1)).min(timeout)
 }
 
 /// What a PostgreSQL server is told that reads and writes sessions by their primary keys alone. Its planner knows neither how
@@ -33,33 +89,84 @@ const BY_KEY: &[(&str, &str)] = &[
     ("plan_cache_mode", "force_generic_plan"),
 ];
 
-async fn connect(
+/// The driver ignores them as well, and warns of them with their values, for which it is not listened to.
+fn warn_of_unknown_parameters(url: &str) {
+    let Ok(url) = Url::parse(url) else { return };
+    if !url.scheme().starts_with("postgres") {
+        return;
+    }
+    for (name, value) in url.query_pairs() {
+        if !PARAMETERS.contains(&&*name) && !name.starts_with("options[") {
+            // What has no value may be a part of one.
+            let is_named = !value.is_empty();
+            let name = if is_named { &*name } else { "***" };
+            tracing::warn!(
+                name,
+                "database_url has a parameter that is unknown and ignored"
+            );
+        }
+    }
+}
+
+fn connections(
     config: &Config,
-    connections: u32,
+    count: u32,
     planner: &'static [(&str, &str)],
-) -> Result<DatabaseConnection, DbErr> {
-    let mut options = ConnectOptions::new(config.database_url());
-    options
-        .min_connections(1)
-        .max_connections(connections)
-        .acquire_timeout(config.database_timeout())
+) -> Result<Connections, DbErr> {
+    let (url, timeout) = (config.database_url(), config.database_timeout());
+    let (tls, ca) = (config.database_tls, &*config.database_ca_file);
+    let limit = config.database_statement_timeout();
+    let limits = Limits {
+        count,
+        timeout,
+        statement: Some(limit + ON_THE_WAY),
+        replaces_silent: true,
+    };
+    let wrong = |error: sqlx::Error| DbErr::Conn(sea_orm::RuntimeErr::SqlxError(error.into()));
+    if url.starts_with("postgres") {
+        let options: PgConnectOptions = url.parse().map_err(wrong)?;
+        let options = postgres(options, limit, tls, ca).options(planner.iter().copied());
+        let options = options.disable_statement_logging();
+        let pool = one(timeout);
+        Ok(Connections::new(limits, DbBackend::Postgres, move || {
+            let pool = pool.clone().connect_lazy_with(options.clone());
+            SqlxPostgresConnector::from_sqlx_postgres_pool(pool)
+        }))
+    } else {
+        let options: MySqlConnectOptions = url.parse().map_err(wrong)?;
+        let options = mysql(options, tls, ca).disable_statement_logging();
+        let pool = one(timeout).after_connect(move |connection, _| {
+            Box::pin(async move { set_up_mysql(connection, limit).await })
+        });
+        Ok(Connections::new(limits, DbBackend::MySql, move || {
+            let pool = pool.clone().connect_lazy_with(options.clone());
+            SqlxMySqlConnector::from_sqlx_mysql_pool(pool)
+        }))
+    }
+}
+
+/// A pool of the driver with one connection.
+fn one<DB: Database>(limit: Duration) -> PoolOptions<DB> {
+    without_leftovers(PoolOptions::new())
+        .max_connections(1)
+        .acquire_timeout(patience(limit))
         // A connection is tested when it is given back; one that broke since is replaced when it fails.
         .test_before_acquire(false)
-        .sqlx_logging(false);
-    let (tls, ca) = (config.database_tls, config.database_ca_file.clone());
-    let limit = config.database_statement_timeout();
-    options
-        .map_sqlx_postgres_opts({
-            let ca = ca.clone();
-            move |options| postgres(options, limit, tls, &ca).options(planner.iter().copied())
-        })
-        .map_sqlx_mysql_opts(move |options| mysql(options, tls, &ca))
-        .map_sqlx_mysql_pool_opts(move |options| {
-            options.after_connect(move |connection, _| {
-                Box::pin(async move { set_up_mysql(connection, limit).await })
+        .before_acquire(|connection: &mut DB::Connection, meta| {
+            Box::pin(async move {
+                // Nothing begins within something else, however that came to be.
+                if connection.is_in_transaction() {
+                    return Ok(false);
+                }
+                if meta.idle_for < IDLE {
+                    return Ok(true);
+                }
+                let tested = timeout(TEST, connection.ping()).await;
+                tested
+                    .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+                    .map(|()| true)
             })
-        });
-    Database::connect(options).await
+        })
 }
 
 fn postgres(
@@ -121,6 +228,13 @@ async fn set_up_mysql(
          /*!80000 , max_execution_time = {millis} */"
     );
     connection.execute(AssertSqlSafe(limits)).await?;
+    // TiDB can let a transaction find out at its COMMIT that others were in its way, as if nothing had been locked.
+    let tidb = "SHOW VARIABLES WHERE variable_name = 'tidb_txn_mode'";
+    if connection.fetch_optional(tidb).await?.is_some() {
+        connection
+            .execute("SET SESSION tidb_txn_mode = 'pessimistic'")
+            .await?;
+    }
     let galera = "SHOW VARIABLES WHERE variable_name = 'wsrep_on' AND value = 'ON'";
     if connection.fetch_optional(galera).await?.is_some() {
         // Each transaction begins by all that was committed on any node of the cluster: what another node has just renewed

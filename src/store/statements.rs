@@ -1,11 +1,15 @@
 //! The statements of the write path: few, whatever the number of sessions, and of few different texts, so that they are
 //! prepared once. Here, the engines differ most.
 
-use entity::{SessionId, Timestamp, TokenId, session, setting};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+
+use entity::{AppId, SessionId, Timestamp, TokenId, app, session};
 use sea_orm::{
-    ActiveEnum, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
-    FromQueryResult, IntoActiveModel, Iterable, QueryTrait, Statement, Value, sea_query::ArrayType,
+    ActiveEnum, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, IntoActiveModel,
+    Iterable, QueryTrait, Statement, Value, sea_query::ArrayType,
 };
+
+use super::Transaction;
 
 /// What an update writes, after the id and the token that guard it; the last one only where it changes, because it alone has
 /// an index.
@@ -58,45 +62,79 @@ impl Row {
     }
 }
 
-/// The changes of apps and keys so far, and the sessions of these ids, those that there are, of any app: whoever calls compares
-/// the app. One statement, because each is a round trip.
+/// What is true when a transaction of the write path begins.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// The changes so far of the apps of the sessions, and of those that were asked for.
+    pub epochs: BTreeMap<AppId, i64>,
+    pub sessions: Vec<session::Model>,
+}
+
+/// The sessions of these ids, those that there are, of any app: whoever calls compares the app; with the epochs of their apps,
+/// and of `apps`. Where all are asked for by one app, `only`, its epoch is read once for all. One statement wherever that can
+/// be, because each is a round trip.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn read(
-    db: &DatabaseTransaction,
+    db: &Transaction,
     ids: &[SessionId],
-) -> Result<(i64, Vec<session::Model>), DbErr> {
-    let Some(last) = ids.last() else {
-        return Ok((setting::epoch(db).await?, Vec::new()));
-    };
+    only: Option<AppId>,
+    apps: &BTreeSet<AppId>,
+) -> Result<Stored, DbErr> {
+    let mut stored = Stored::default();
+    if let Some(last) = ids.last() {
+        let rows = db.query_all_raw(select(db, ids, *last, only)).await?;
+        stored.sessions.reserve_exact(rows.len());
+        for row in &rows {
+            let session = session::Model::from_query_result(row, "")?;
+            let app = only.unwrap_or(session.app_id);
+            if let Entry::Vacant(vacant) = stored.epochs.entry(app)
+                // None of a purged app.
+                && let Some(epoch) = row.try_get("", "epoch")?
+            {
+                vacant.insert(epoch);
+            }
+            stored.sessions.push(session);
+        }
+    }
+    let unknown = apps.iter().filter(|id| !stored.epochs.contains_key(id));
+    let unknown: Vec<_> = unknown.copied().collect();
+    if !unknown.is_empty() {
+        stored.epochs.extend(app::epochs(db, &unknown).await?);
+    }
+    Ok(stored)
+}
+
+fn select(db: &Transaction, ids: &[SessionId], last: SessionId, only: Option<AppId>) -> Statement {
     let columns: Vec<_> = session::Column::iter()
         .map(|column| sea_orm::IdenStatic::as_str(&column).to_owned())
         .collect();
+    let backend = db.get_database_backend();
+    let app = match (only, backend) {
+        (None, _) => "session.app_id",
+        (Some(_), DbBackend::Postgres) => "$1",
+        (Some(_), _) => "?",
+    };
     let select = format!(
-        "SELECT (SELECT value FROM setting WHERE name = 'epoch') AS epoch, {} FROM session WHERE id",
+        "SELECT (SELECT epoch FROM app WHERE app.id = {app}) AS epoch, {} FROM session WHERE id",
         columns.join(", ")
     );
-    let backend = db.get_database_backend();
+    let mut values: Vec<_> = only.iter().map(|id| Value::from(id.to_string())).collect();
     let texts = ids.iter().map(|id| Value::from(id.to_string()));
-    let statement = if backend == DbBackend::Postgres {
-        let all = Value::Array(ArrayType::String, Some(Box::new(texts.collect())));
-        Statement::from_sql_and_values(backend, format!("{select} = ANY($1)"), [all])
+    let sql = if backend == DbBackend::Postgres {
+        values.push(Value::Array(
+            ArrayType::String,
+            Some(Box::new(texts.collect())),
+        ));
+        format!("{select} = ANY(${})", values.len())
     } else {
         let count = places(ids.len());
         let rest = std::iter::repeat_n(last.to_string(), count - ids.len()).map(Value::from);
-        let sql = format!("{select} IN ({})", vec!["?"; count].join(", "));
-        Statement::from_sql_and_values(backend, sql, texts.chain(rest))
+        values.extend(texts.chain(rest));
+        format!("{select} IN ({})", vec!["?"; count].join(", "))
     };
-    let rows = db.query_all_raw(statement).await?;
-    let epoch = match rows.first() {
-        Some(row) => row.try_get::<Option<i64>>("", "epoch")?.unwrap_or(0),
-        None => setting::epoch(db).await?,
-    };
-    let sessions = rows
-        .iter()
-        .map(|row| session::Model::from_query_result(row, ""));
-    Ok((epoch, sessions.collect::<Result<_, _>>()?))
+    Statement::from_sql_and_values(backend, sql, values)
 }
 
 // OR FAIL, here and below: whoever gets an error gives the transaction up, so that no copies are kept for undoing the
@@ -106,7 +144,7 @@ pub async fn read(
 ///
 /// # Errors
 /// Those of the store.
-pub async fn insert(db: &DatabaseTransaction, rows: &[&session::Model]) -> Result<(), DbErr> {
+pub async fn insert(db: &Transaction, rows: &[&session::Model]) -> Result<(), DbErr> {
     let bytes = |row: &&session::Model| 600 + row.claims.len() + row.user_agent.len();
     for mut rest in records(db, rows, bytes) {
         while !rest.is_empty() {
@@ -129,7 +167,7 @@ pub async fn insert(db: &DatabaseTransaction, rows: &[&session::Model]) -> Resul
 ///
 /// # Errors
 /// Those of the store.
-pub async fn advance(db: &DatabaseTransaction, rows: &[&Row]) -> Result<bool, DbErr> {
+pub async fn advance(db: &Transaction, rows: &[&Row]) -> Result<bool, DbErr> {
     let (stay, move_on): (Vec<_>, Vec<_>) = rows
         .iter()
         .copied()
@@ -149,11 +187,7 @@ pub async fn advance(db: &DatabaseTransaction, rows: &[&Row]) -> Result<bool, Db
 }
 
 /// Cuts what is sent to a server into pieces that each fit into one record; what the embedded store takes stays whole.
-fn records<'a, T>(
-    db: &DatabaseTransaction,
-    items: &'a [T],
-    bytes: impl Fn(&T) -> usize,
-) -> Vec<&'a [T]> {
+fn records<'a, T>(db: &Transaction, items: &'a [T], bytes: impl Fn(&T) -> usize) -> Vec<&'a [T]> {
     if db.get_database_backend() == DbBackend::Sqlite {
         return vec![items];
     }
@@ -175,7 +209,7 @@ fn places(count: usize) -> usize {
     count.next_multiple_of((count.next_power_of_two() / 8).max(1))
 }
 
-async fn write(db: &DatabaseTransaction, rows: &[&Row], columns: &[&str]) -> Result<bool, DbErr> {
+async fn write(db: &Transaction, rows: &[&Row], columns: &[&str]) -> Result<bool, DbErr> {
     let Some(last) = rows.last() else {
         return Ok(true);
     };

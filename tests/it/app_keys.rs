@@ -4,6 +4,7 @@ use std::fs;
 
 use entity::{PlainSecret, app_key};
 use poem::http::Method;
+use renewd::apps::keys;
 use sea_orm::EntityTrait;
 use serde_json::{Value, json};
 
@@ -24,7 +25,8 @@ async fn create(server: &TestServer, app: &TestApp, kind: &str, name: &str) -> A
 }
 
 async fn list(server: &TestServer, app: &TestApp) -> Vec<Value> {
-    let listed = server.root().get(&format!("/root/{}/keys", app.id)).await;
+    let path = format!("/root/{}/keys?limit=500", app.id);
+    let listed = server.root().get(&path).await;
     assert_eq!(listed.status, 200, "{}", listed.raw);
     assert_eq!(listed.body["next_cursor"], Value::Null);
     listed.body["keys"].as_array().unwrap().clone()
@@ -394,4 +396,87 @@ async fn a_key_is_never_shown_again() {
             .any(|part| part == random.as_bytes());
         assert!(!on_disk, "{id}");
     }
+}
+
+/// An app has so many live keys and no more. What has ended makes room, and a rotation without an overlap needs none.
+#[tokio::test]
+async fn an_app_has_an_end_of_keys() {
+    let server = TestServer::start().await;
+    let (app, other) = (server.app().await, server.app().await);
+    // Its main keys are two of them.
+    let mut last = create(&server, &app, "secret", "k").await;
+    for _ in 3..keys::MOST {
+        last = create(&server, &app, "secret", "k").await;
+    }
+    let path = format!("/root/{}/keys", app.id);
+    let rotation = format!("/root/{}/rotate/key", app.id);
+    let before = list(&server, &app).await;
+    let further = json!({"kind": "secret", "name": "one more"});
+    for full in [
+        server.root().post(&path, further).await,
+        server.root().post(&rotation, json!({})).await,
+        server.root().get(&rotation).await,
+    ] {
+        full.assert_problem(409, "limit_reached");
+        assert!(full.text("detail").contains("100"), "{}", full.raw);
+    }
+    assert_eq!(list(&server, &app).await, before);
+    create(&server, &other, "secret", "of another app").await;
+
+    rotate(&server, &app, json!({"overlap": 0})).await;
+    let path = format!("{path}/{}", last.text("id"));
+    assert_eq!(server.root().delete(&path).await.status, 200);
+    create(&server, &app, "publishable", "k").await;
+}
+
+/// The same of root keys; a rotation without an overlap always is the way out.
+#[tokio::test]
+async fn there_is_an_end_of_root_keys() {
+    let server = TestServer::start().await;
+    let root = server.root();
+    let long = json!({"overlap": 2_592_000});
+    for _ in 1..keys::MOST {
+        let made = root.post("/root/rotate", long.clone()).await;
+        assert_eq!(made.status, 200, "{}", made.raw);
+    }
+    let full = root.post("/root/rotate", long).await;
+    full.assert_problem(409, "limit_reached");
+    assert!(full.text("detail").contains("100"), "{}", full.raw);
+    assert_root_works(&server, ROOT_KEY, true).await;
+    let made = root.post("/root/rotate", json!({})).await;
+    assert_root_works(&server, &made.text("new-key"), true).await;
+    assert_root_works(&server, ROOT_KEY, false).await;
+}
+
+/// However often a key is replaced, what there is to read stays as small, and the latest are listed.
+#[tokio::test]
+async fn keys_that_ended_do_not_pile_up() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let mut made = Vec::new();
+    for _ in 0..110 {
+        server.advance(1);
+        made.push(
+            rotate(&server, &app, json!({"overlap": 0}))
+                .await
+                .text("id"),
+        );
+    }
+    let listed = list_all(&server, &app).await;
+    assert_eq!(
+        listed.len(),
+        102,
+        "a hundred that ended, and one of each kind"
+    );
+    for id in &made[10..] {
+        assert!(listed.contains(id));
+    }
+}
+
+async fn list_all(server: &TestServer, app: &TestApp) -> Vec<String> {
+    let path = format!("/root/{}/keys?limit=500", app.id);
+    let listed = server.root().get(&path).await;
+    let keys = listed.body["keys"].as_array().unwrap().iter();
+    keys.map(|key| key["id"].as_str().unwrap().to_owned())
+        .collect()
 }

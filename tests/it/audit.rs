@@ -1,11 +1,14 @@
 //! The audit: who did what, when; and nothing that opens anything.
 
+use std::time::Duration;
+
 use entity::{PlainSecret, app_key, audit_event};
 use poem::http::Method;
 use sea_orm::EntityTrait;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
-use crate::support::{Client, ROOT_KEY, TestServer};
+use crate::support::{Client, ROOT_KEY, TestServer, embedded};
 
 const REQUEST: &str = "the-request.1";
 
@@ -227,6 +230,55 @@ async fn a_logout_by_a_backend_is_recorded() {
     assert_eq!(news(&server).await, []);
 }
 
+/// Whoever knocks at a store that takes no writes is refused all the same, and recorded when it does again.
+#[tokio::test]
+async fn a_refusal_does_not_wait_for_its_record() {
+    let server = TestServer::start_embedded().await;
+    // In memory from here on, as they are in a server that is used.
+    assert_eq!(server.root().get("/root/list").await.status, 200);
+    server.advance(1);
+    let writing = server.app.store.begin().await.unwrap();
+    let client = named(server.anon().with_key(&"k".repeat(32)));
+    let within = Duration::from_secs(3);
+    let answer = timeout(within, client.get("/root/list")).await;
+    let answer = answer.expect("it waits for the store");
+    answer.assert_problem(403, "invalid_key");
+    drop(writing);
+    // What is under way is done before the store is closed.
+    let dir = server.stop().await;
+    let server = TestServer::start_in(dir, embedded).await;
+    let event = events(&server, "limit=1").await.remove(0);
+    let found = (&event["action"], &event["request_id"]);
+    assert_eq!(found, (&json!("root.refused"), &json!(REQUEST)));
+}
+
+/// What can be no root key is refused without the store, whatever has become of that.
+#[tokio::test]
+async fn garbage_is_no_matter_of_the_store() {
+    let server = TestServer::start().await;
+    assert_eq!(server.root().get("/root/list").await.status, 200);
+    let store = &server.app.store;
+    for connections in [&store.reader, &store.writer, &store.watching] {
+        connections.close().await.unwrap();
+    }
+    server.app.directory.drop_all();
+    let anon = server.anon();
+    let (short, long) = ("k".repeat(31), "k".repeat(257));
+    for client in [
+        anon.clone(),
+        anon.clone().with_key(&short),
+        anon.clone().with_key(&long),
+        anon.clone().with_key(&format!("{short} {short}")),
+    ] {
+        let answer = client.get("/root/list").await;
+        answer.assert_problem(403, "invalid_key");
+    }
+    for key in [ROOT_KEY.to_owned(), "k".repeat(32), "k".repeat(256)] {
+        let answer = anon.clone().with_key(&key).get("/root/list").await;
+        answer.assert_problem(503, "unavailable");
+    }
+}
+
 /// Who knocks is seen, and fills nothing by knocking.
 #[tokio::test]
 async fn refused_administration_is_recorded_sixty_times_a_minute() {
@@ -271,6 +323,59 @@ async fn refused_administration_is_recorded_sixty_times_a_minute() {
         .await
         .assert_problem(403, "invalid_key");
     assert_eq!(news(&server).await, []);
+}
+
+/// Wherever the root key is asked for, a wrong one is recorded and counted, and so is none; a key that is good for something
+/// else is counted as a refused key.
+#[tokio::test]
+async fn a_wrong_root_key_is_recorded_wherever_it_is_presented() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    server.advance(1);
+    let counted = |name: &str| {
+        let text = server.app.metrics.exposition();
+        let found = text.lines().find_map(|line| line.strip_prefix(name));
+        found.unwrap().trim().parse::<usize>().unwrap()
+    };
+    let document: Value = serde_json::from_str(&renewd::api::openapi()).unwrap();
+    let mut asked = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let schemes = operation["security"].as_array();
+            let root = |scheme: &Value| scheme.get("root_key").is_some();
+            if !schemes.is_some_and(|schemes| schemes.iter().any(root)) {
+                continue;
+            }
+            let method: Method = method.to_uppercase().parse().unwrap();
+            for client in [server.anon(), app.backend()] {
+                let answer = client.send(method.clone(), path, None, Vec::new()).await;
+                assert_eq!(answer.status, 403, "{method} {path}: {}", answer.raw);
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 30, "{asked}");
+    assert_eq!(counted("renewd_administration_refused_total"), asked);
+    assert_eq!(counted("renewd_keys_refused_total"), asked);
+    assert_eq!(news(&server).await.len(), asked.min(60));
+
+    let event = app.event("T1", None);
+    let mut wrong = event.clone();
+    wrong["api_key"] = json!("wrong");
+    let mut stranger = event;
+    stranger["tenant_id"] = json!("wrong");
+    for event in [wrong, stranger] {
+        let answer = server.anon().post("/events", event).await;
+        assert_eq!(answer.status, 401, "{}", answer.raw);
+    }
+    let project = json!({"project_code": app.id});
+    let scaem = server.anon().with_key("wrong");
+    let answer = scaem.post("/v1/auth/token/generate", project).await;
+    answer.assert_problem(403, "invalid_key");
+    let answer = server.anon().get(&app.path("pub-keys")).await;
+    answer.assert_problem(403, "invalid_key");
+    assert_eq!(counted("renewd_administration_refused_total"), asked);
+    assert_eq!(counted("renewd_keys_refused_total"), asked + 4);
 }
 
 /// Filters and pages, each event once, the newest first.

@@ -108,6 +108,13 @@ fn verifying_is_measured() {
     assert!(shown[2].contains("floor (1 verification) "), "{shown:#?}");
 }
 
+#[test]
+fn refusing_forgeries_is_measured() {
+    let shown = shown(&["--operation", "forged"]);
+    assert!(shown[1].starts_with("refusals "), "{shown:#?}");
+    assert!(shown[2].contains("floor (1 verification) "), "{shown:#?}");
+}
+
 /// The lines that a person sees.
 #[track_caller]
 fn shown(arguments: &[&str]) -> Vec<String> {
@@ -223,7 +230,7 @@ fn wrong_input_of_the_bench_is_named() {
         (
             &["--operation", "dance"],
             2,
-            "[possible values: renew, sign, verify]",
+            "[possible values: renew, sign, verify, forged]",
         ),
         (
             &["--database-pid", "4294967295"],

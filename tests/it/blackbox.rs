@@ -28,7 +28,27 @@ impl Process {
     }
 
     pub fn start_with(dir: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut child = renewd(dir)
+        Self::run(renewd(dir), settings)
+    }
+
+    /// With no more files than so many, at the start and ever.
+    fn start_with_files(dir: &Path, files: u32, settings: &[(&str, &str)]) -> Self {
+        let program = renewd(dir);
+        let mut command = Command::new("/bin/sh");
+        let limited = format!("ulimit -n {files}; exec \"$0\"");
+        command.arg("-c").arg(limited).arg(program.get_program());
+        command.current_dir(dir).env_clear();
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Self::run(command, settings)
+    }
+
+    fn run(mut command: Command, settings: &[(&str, &str)]) -> Self {
+        let mut child = command
             .envs(settings.iter().copied())
             .env("RENEWD_LISTEN", "127.0.0.1:0")
             .env("RENEWD_METRICS_LISTEN", "127.0.0.1:0")
@@ -70,6 +90,21 @@ impl Process {
         let mut response = response.unwrap();
         let body = response.body_mut().read_json().unwrap();
         (response.status().as_u16(), body)
+    }
+
+    /// Milliseconds of CPU time that it has used.
+    fn cpu_millis(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The name of the program is in parentheses, and may hold spaces.
+        let fields: Vec<_> = stat
+            .rsplit_once(')')
+            .unwrap()
+            .1
+            .split_whitespace()
+            .collect();
+        let ticks = |index: usize| fields[index].parse::<u64>().unwrap();
+        // Linux counts in hundredths of a second, whatever the machine.
+        (ticks(11) + ticks(12)) * 10
     }
 
     fn signal(&self, name: &str) {
@@ -189,6 +224,44 @@ fn a_termination_finishes_what_is_under_way() {
     }
 }
 
+/// What is still under way is cut off when the time of the settings is over, or by a second signal at once.
+#[test]
+fn a_stop_has_an_end() {
+    for (timeout, signals, limit) in [("1", 1, 4), ("20", 2, 3)] {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = [("RENEWD_SHUTDOWN_TIMEOUT", timeout)];
+        let mut process = Process::start_with(dir.path(), &settings);
+        let address = process.url.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(
+            stream,
+            "POST /root/create HTTP/1.1\r\nhost: x\r\nauthorization: {ROOT_KEY}\r\n\
+             content-type: application/json\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n",
+        )
+        .unwrap();
+        let mut line = String::new();
+        let mut answer = BufReader::new(stream.try_clone().unwrap());
+        answer.read_line(&mut line).unwrap();
+        assert_eq!(line, "HTTP/1.1 100 Continue\r\n");
+
+        let told = Instant::now();
+        process.signal("TERM");
+        while !line.contains("stopping") {
+            line.clear();
+            assert!(process.stderr.read_line(&mut line).unwrap() > 0);
+        }
+        for _ in 1..signals {
+            process.signal("TERM");
+        }
+        assert_eq!(process.child.wait().unwrap().code(), Some(1));
+        let took = told.elapsed();
+        assert!(took < Duration::from_secs(limit), "{signals}: {took:?}");
+        let mut rest = String::new();
+        process.stderr.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains("was cut off"), "{rest}");
+    }
+}
+
 /// A server that was told to stop says that it is not ready, and serves on for as long as the balancer takes to notice.
 #[test]
 fn a_termination_is_announced_before_it_is_carried_out() {
@@ -225,4 +298,52 @@ fn a_port_that_is_taken_is_told() {
         "{message}"
     );
     assert!(!dir.path().join("data").exists());
+}
+
+/// Clients that send half a request, more of them than there are files, keep nobody from being served, and cost nothing: by
+/// the number of connections that is taken by itself, and also where the settings allow more than there are files for.
+#[test]
+fn half_sent_requests_keep_nobody_out() {
+    for more in [&[][..], &[("RENEWD_MAX_CONNECTIONS", "4000")]] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = vec![
+            ("RENEWD_REQUEST_HEAD_TIMEOUT", "5"),
+            // Each line that is written costs CPU time.
+            ("RENEWD_LOG", "warn"),
+        ];
+        settings.extend(more);
+        let process = Process::start_with_files(dir.path(), 200, &settings);
+        let address = process.url.strip_prefix("http://").unwrap();
+        let mut half_sent = Vec::new();
+        for _ in 0..230 {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET /ping HTTP/1.1\r\n").unwrap();
+            half_sent.push(stream);
+        }
+        let since = Instant::now();
+        for path in ["/livez", "/readyz", "/health"] {
+            let asked = Instant::now();
+            assert_eq!(process.call("GET", path, "", None).0, 200);
+            assert!(
+                asked.elapsed() < Duration::from_secs(2),
+                "{:?}",
+                asked.elapsed()
+            );
+        }
+        let (status, app) = process.post("/root/create", ROOT_KEY, &new_app());
+        assert_eq!(status, 200, "{app}");
+
+        let before = process.cpu_millis();
+        for stream in &mut half_sent {
+            stream
+                .set_read_timeout(Some(Duration::from_secs(20)))
+                .unwrap();
+            // Closed or reset: nothing is said.
+            assert!(matches!(stream.read(&mut [0; 9]), Ok(0) | Err(_)));
+            assert!(since.elapsed() < Duration::from_secs(15));
+        }
+        let used = process.cpu_millis() - before;
+        assert!(used < 1000, "{used} ms of CPU time");
+        assert_eq!(process.call("GET", "/livez", "", None).0, 200);
+    }
 }

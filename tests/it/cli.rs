@@ -42,6 +42,11 @@ fn failure(output: &Output, code: i32) -> String {
 #[test]
 fn apps_are_made_listed_shown_and_deleted() {
     let dir = tempfile::tempdir().unwrap();
+    // Who makes the store is shown its root key beside the output, this once.
+    let migrated = run(&dir, &["migrate"]);
+    let beside = String::from_utf8(migrated.stderr.clone()).unwrap();
+    assert!(beside.contains("rnw_root_"), "{beside}");
+    stdout(&migrated);
     let made = run(
         &dir,
         &[
@@ -55,9 +60,7 @@ fn apps_are_made_listed_shown_and_deleted() {
             "--json",
         ],
     );
-    // The first command makes the store; its root key is shown beside the output, this once.
-    let beside = String::from_utf8(made.stderr.clone()).unwrap();
-    assert!(beside.contains("rnw_root_"), "{beside}");
+    assert!(!String::from_utf8_lossy(&made.stderr).contains("rnw_root_"));
     let made: Value = serde_json::from_str(&stdout(&made)).unwrap();
     let id = made["app_id"].as_str().unwrap();
     assert!(made["app_key"].as_str().unwrap().starts_with("rnw_sk_"));
@@ -95,11 +98,21 @@ fn apps_are_made_listed_shown_and_deleted() {
 #[test]
 fn wrong_input_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let mistakes: [(&[&str], i32, &str); 6] = [
+    let mistakes: [(&[&str], i32, &str); 8] = [
         (
             &["app", "create", "shop", "--token-expire", "59"],
             1,
             "token-expire must be 60 to 31536000 seconds",
+        ),
+        (
+            &["app", "create", "shop", "--refresh-notbefore", "3600"],
+            1,
+            "refresh-notbefore must be below token_expire",
+        ),
+        (
+            &["app", "create", "shop", "--refresh-grace", "61"],
+            1,
+            "refresh-grace must be 0 to 60 seconds",
         ),
         (
             &["app", "create", ""],
@@ -137,12 +150,98 @@ fn the_root_key_is_replaced() {
             .output()
             .unwrap()
     };
-    stdout(&with(key));
-    let message = failure(&with(&"another-root-key".repeat(2)), 1);
-    assert!(
-        message.contains("RENEWD_ROOT_KEY is not the root key of this store"),
-        "{message}"
-    );
+    // A command has nothing to do with the variable, which is for a fresh store.
+    for key in [key, &"another-root-key".repeat(2)] {
+        let output = with(key);
+        stdout(&output);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
+}
+
+/// Whoever has set `RENEWD_ROOT_KEY` and replaces the root key can start again, and is told which of them counts.
+#[test]
+fn a_start_says_that_the_store_has_another_root_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = || {
+        let mut command = renewd(dir.path());
+        let output = command
+            .env("RENEWD_ROOT_KEY", "the-first-root-key".repeat(2))
+            .arg("migrate")
+            .output()
+            .unwrap();
+        stdout(&output);
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let told = |log: &str| {
+        let lines = log.lines();
+        lines
+            .filter(|line| line.contains("RENEWD_ROOT_KEY is not the root key of this store"))
+            .count()
+    };
+    assert_eq!((start(), start()), (String::new(), String::new()));
+    stdout(&run(&dir, &["key", "rotate-root"]));
+    let log = start();
+    assert_eq!((log.lines().count(), told(&log)), (1, 1), "{log}");
+    assert!(!log.contains("the-first-root-key"), "{log}");
+}
+
+/// Nothing but `serve` and `migrate` makes a store: not in a wrong folder, not in a database without tables.
+#[test]
+fn a_command_makes_no_store() {
+    let id = "01JMWRJEJ71191KP88NDGWVYEW";
+    let commands: [&[&str]; 17] = [
+        &["app", "list"],
+        &["app", "create", "shop"],
+        &["app", "show", id],
+        &["app", "flush", id],
+        &["app", "delete", id],
+        &["app-key", "list", id],
+        &["app-key", "create", id, "billing"],
+        &["app-key", "rotate", id],
+        &["app-key", "revoke", id, id],
+        &["signing-key", "list", id],
+        &["signing-key", "rotate", id],
+        &["signing-key", "replace", id],
+        &["signing-key", "revoke", id, id],
+        &["key", "rotate-root"],
+        &["key", "rekey"],
+        &["audit"],
+        &["backup", "copy.db"],
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let is_empty = || std::fs::read_dir(dir.path()).unwrap().next().is_none();
+    for arguments in commands {
+        let message = failure(&run(&dir, arguments), 1);
+        let place = dir.path().canonicalize().unwrap().join("data/renewd.db");
+        let expected = if engine::nodes().is_empty() {
+            format!("there is no store at {}: `renewd serve`", place.display())
+        } else {
+            "the database of database_url has no store: `renewd serve`".to_owned()
+        };
+        assert!(message.contains(&expected), "{arguments:?}: {message}");
+        assert!(is_empty(), "{arguments:?}");
+    }
+    // Elsewhere.
+    let output = renewd(dir.path())
+        .env(
+            "RENEWD_DATABASE_URL",
+            "sqlite://elsewhere/store.db?mode=rwc",
+        )
+        .args(["app", "list"])
+        .output()
+        .unwrap();
+    let message = failure(&output, 1);
+    assert!(message.contains("/elsewhere/store.db: "), "{message}");
+    assert!(is_empty());
+
+    stdout(&run(&dir, &["migrate"]));
+    stdout(&run(&dir, &["app", "list"]));
+    // Nor a master key, whose store would then be told to have another.
+    let key = dir.path().join("data/master.key");
+    std::fs::remove_file(&key).unwrap();
+    let message = failure(&run(&dir, &["app", "list"]), 1);
+    assert!(message.contains("the master key is missing"), "{message}");
+    assert!(!key.exists());
 }
 
 #[test]
@@ -180,6 +279,56 @@ fn settings_come_from_file_environment_and_flags() {
     assert!(!dir.path().join("data").exists(), "looking changes nothing");
 }
 
+/// Whatever the URL of the store looks like: no setting that is shown, no error and no line of the log shows its password.
+#[test]
+fn the_password_of_the_store_is_never_shown() {
+    for url in [
+        "postgres://me:hu-sh@127.0.0.1:1/db",
+        "postgres://127.0.0.1:1/db?user=me&password=hu-sh",
+        "postgres://127.0.0.1:1/db?user=me&pasword=hu-sh",
+        "postgres://127.0.0.1:1/db?sslmode=disable&hu-sh",
+        "mysql://me:hu-sh@127.0.0.1:1/db?key=hu-sh",
+        "mariadb://me:hu-sh@127.0.0.1:1/db",
+        "postgres://me:hu-sh@127.0.0.1:port/db",
+        "postgres://me:12/hu-sh@127.0.0.1/db",
+        "postgres://me:hu-sh@[127.0.0.1/db",
+        "postgres//me:hu-sh@127.0.0.1/db",
+        "me:hu-sh@127.0.0.1/db",
+        "sqlite://me:hu-sh@127.0.0.1:x/db",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        for command in ["config", "serve", "migrate", "restore"] {
+            let mut program = renewd(dir.path());
+            program
+                .env("RENEWD_DATABASE_URL", url)
+                .env("RENEWD_DATABASE_TIMEOUT_MS", "300")
+                .env("RENEWD_LISTEN", "127.0.0.1:0")
+                .env("RENEWD_METRICS_LISTEN", "off")
+                .env("RENEWD_LOG", "trace")
+                .arg(command);
+            if command == "restore" {
+                program.arg("no-such-file");
+            }
+            let output = program.output().unwrap();
+            assert_eq!(
+                output.status.success(),
+                command == "config",
+                "{url} {command}"
+            );
+            for shown in [output.stdout, output.stderr] {
+                let shown = String::from_utf8(shown).unwrap();
+                assert!(!shown.contains("hu-sh"), "{url} {command}: {shown}");
+            }
+        }
+        // A settings file that is no TOML is not quoted.
+        let file = format!("database_url = '{url}\n");
+        std::fs::write(dir.path().join("renewd.toml"), file).unwrap();
+        let message = failure(&renewd(dir.path()).arg("config").output().unwrap(), 1);
+        assert!(message.contains("in renewd.toml, line 1: "), "{message}");
+        assert!(!message.contains("hu-sh"), "{message}");
+    }
+}
+
 #[test]
 fn the_openapi_document_is_printed() {
     let dir = tempfile::tempdir().unwrap();
@@ -194,6 +343,7 @@ fn the_openapi_document_is_printed() {
 #[test]
 fn keys_of_all_kinds_are_administered() {
     let dir = tempfile::tempdir().unwrap();
+    stdout(&run(&dir, &["migrate"]));
     let made = stdout(&run(&dir, &["app", "create", "shop", "--json"]));
     let made: Value = serde_json::from_str(&made).unwrap();
     let app = made["app_id"].as_str().unwrap();

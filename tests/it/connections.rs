@@ -6,10 +6,11 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU8, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use renewd::{
@@ -17,7 +18,7 @@ use renewd::{
     clock::{Clock, Rng},
     config::{Config, DatabaseTls, Secrets},
 };
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::json;
 
 use crate::support::{TestApp, TestServer, engine, new_session};
@@ -55,7 +56,7 @@ async fn they_are_set_up_for_what_is_promised() {
     }
 }
 
-async fn select(db: &DatabaseConnection, expression: &str) -> String {
+async fn select(db: &impl ConnectionTrait, expression: &str) -> String {
     let kind = engine::sql("TEXT", "TEXT", "CHAR");
     let sql = format!("SELECT CAST({expression} AS {kind}) AS value");
     let row = db.query_one_raw(Statement::from_string(engine::backend(), sql));
@@ -261,11 +262,129 @@ async fn settles_devices(server: &TestServer, proxy: &AtomicU8) {
     }
 }
 
+/// A commit whose answer is lost comes to the store later, and the app is changed in between: what is prepared anew knows that what
+/// was prepared before may be stored, and takes it for its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_comes_late_is_no_reuse_and_no_orphan() {
+    if engine::backend() == DbBackend::Sqlite {
+        // No connection to lose.
+        return;
+    }
+    let proxy = Arc::new(AtomicU8::new(PASS));
+    let flag = proxy.clone();
+    let server = TestServer::start_with(move |config| {
+        let url = engine::database_url(&config.data_dir);
+        config.database_url = through_proxy(&url, flag);
+        config.database_tls = DatabaseTls::Disable;
+    });
+    let server = server.await;
+    for grace in [0, 10] {
+        let app = server.app_with(json!({"refresh_grace": grace})).await;
+        let arm = || proxy.store(LATE_COMMIT, Ordering::SeqCst);
+        let was_cut = || proxy.load(Ordering::SeqCst) == PASS;
+        let first = app.sign().await;
+        arm();
+        let second = app.renew(&first.refresh_token()).await;
+        assert_eq!(second.status, 200, "{}", second.raw);
+        assert!(was_cut());
+        assert_eq!(app.sessions().await[0]["renewals"], 1);
+        let third = app.renew(&second.refresh_token()).await;
+        assert_eq!(third.status, 200, "{}", third.raw);
+
+        let mut other = new_session();
+        other["sub"] = json!("other");
+        arm();
+        let signed = app.sign_with(other).await;
+        assert!(was_cut());
+        let path = app.path("get-session");
+        let listed = app.backend().post(&path, json!({"sub": "other"})).await;
+        let sessions = listed.body["sessions"].as_array().unwrap();
+        assert_eq!(sessions.len(), 1, "{}", listed.raw);
+        assert_eq!(sessions[0]["session_id"], signed.body["session_id"]);
+        let renewed = app.renew(&signed.refresh_token()).await;
+        assert_eq!(renewed.status, 200, "{}", renewed.raw);
+
+        arm();
+        let ended = app.logout(json!({"token": renewed.auth_token()})).await;
+        assert_eq!(ended.body, json!({"status": "ok", "revoked": 1}));
+        assert!(was_cut());
+        let refused = app.renew(&renewed.refresh_token()).await;
+        refused.assert_refused("refresh_token_revoked");
+    }
+    let anew = server.app.metrics.exposition();
+    let anew = anew
+        .lines()
+        .find_map(|line| line.strip_prefix("renewd_renewals_prepared_anew_total "));
+    assert_ne!(anew, Some("0"), "the app was changed in time");
+}
+
+/// A renewal is answered with 503, and was carried out all the same: the token that the client was told to keep is good, at
+/// every node, as soon as the store answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_that_was_given_up_may_be_asked_for_again() {
+    if engine::backend() == DbBackend::Sqlite {
+        // No connection to lose.
+        return;
+    }
+    let proxy = Arc::new(AtomicU8::new(PASS));
+    let (flag, direct) = (proxy.clone(), Arc::new(Mutex::new(String::new())));
+    let url = direct.clone();
+    let server = TestServer::start_with(move |config| {
+        *url.lock().unwrap() = engine::database_url(&config.data_dir);
+        config.database_url = through_proxy(&url.lock().unwrap(), flag);
+        config.database_tls = DatabaseTls::Disable;
+        config.database_timeout_ms = 1000;
+        config.database_statement_timeout_ms = 500;
+    });
+    let server = server.await;
+    let other = server.second_process_with(|config| {
+        config.database_url = direct.lock().unwrap().clone();
+        config.database_timeout_ms = 20_000;
+    });
+    let other = other.await;
+    for grace in [0, 10] {
+        let app = server.app_with(json!({"refresh_grace": grace})).await;
+        let elsewhere = other.known_app(&app);
+        for again in [&app, &elsewhere] {
+            let first = app.sign().await;
+            proxy.store(LAST_COMMIT, Ordering::SeqCst);
+            let given_up = app.renew(&first.refresh_token()).await;
+            assert_eq!(given_up.status, 503, "{}", given_up.raw);
+            assert_eq!(proxy.swap(PASS, Ordering::SeqCst), AWAY);
+            // The client waits for a moment, as it was told.
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let second = again.renew(&first.refresh_token()).await;
+            assert_eq!(second.status, 200, "grace {grace}: {}", second.raw);
+            let third = app.renew(&second.refresh_token()).await;
+            assert_eq!(third.status, 200, "grace {grace}: {}", third.raw);
+            let sessions = app.sessions().await;
+            assert_eq!(sessions.len(), 1);
+            assert_eq!(sessions[0]["renewals"], 2);
+            // Whoever comes with the token now is a thief.
+            app.renew(&first.refresh_token())
+                .await
+                .assert_refused("refresh_token_used");
+            app.renew(&third.refresh_token())
+                .await
+                .assert_refused("refresh_token_revoked");
+        }
+    }
+}
+
 const PASS: u8 = 0;
 /// The connection ends when a COMMIT comes, which the store never sees.
 const BEFORE_COMMIT: u8 = 1;
 /// The connection ends when the store has answered a COMMIT, and nobody learns of it.
 const AFTER_COMMIT: u8 = 2;
+
+/// The connection ends when a COMMIT comes; then every app is changed, and only then the store gets the COMMIT.
+const LATE_COMMIT: u8 = 3;
+/// The connection ends when the store has answered a COMMIT, and the store cannot be reached any more.
+const LAST_COMMIT: u8 = 4;
+/// So it is.
+const AWAY: u8 = 5;
+/// What is in the way of it: longer than what is tried again at once takes to come.
+const LATE: Duration = Duration::from_millis(300);
 
 /// The URL of the same store by way of a proxy, which cuts one connection each time that `cut` says so.
 fn through_proxy(url: &str, cut: Arc<AtomicU8>) -> String {
@@ -274,17 +393,21 @@ fn through_proxy(url: &str, cut: Arc<AtomicU8>) -> String {
     let (_, address) = url.split_once('@').unwrap();
     let (address, _) = address.split_once('/').unwrap();
     let (address, through) = (address.to_owned(), url.replace(address, &own));
+    let url = url.to_owned();
     thread::spawn(move || {
         for client in listener.incoming() {
             let (client, server) = (client.unwrap(), TcpStream::connect(&address).unwrap());
-            let cut = cut.clone();
-            thread::spawn(move || forward(client, server, &cut));
+            if cut.load(Ordering::SeqCst) == AWAY {
+                continue;
+            }
+            let (cut, url) = (cut.clone(), url.clone());
+            thread::spawn(move || forward(client, server, &cut, &url));
         }
     });
     through
 }
 
-fn forward(mut client: TcpStream, mut server: TcpStream, cut: &AtomicU8) {
+fn forward(mut client: TcpStream, mut server: TcpStream, cut: &AtomicU8, url: &str) {
     let (mut answers, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
     let silent = Arc::new(AtomicU8::new(PASS));
     let silenced = silent.clone();
@@ -303,13 +426,23 @@ fn forward(mut client: TcpStream, mut server: TcpStream, cut: &AtomicU8) {
     });
     let mut bytes = [0; 65_536];
     while let Ok(count @ 1..) = client.read(&mut bytes) {
+        if cut.load(Ordering::SeqCst) == AWAY {
+            break;
+        }
         let is_commit = bytes[..count].windows(6).any(|word| word == b"COMMIT");
         if is_commit && cut.load(Ordering::SeqCst) != PASS {
-            let when = cut.swap(PASS, Ordering::SeqCst);
+            let when = cut.load(Ordering::SeqCst);
+            let then = if when == LAST_COMMIT { AWAY } else { PASS };
+            cut.store(then, Ordering::SeqCst);
             if when == BEFORE_COMMIT {
                 break;
             }
-            silent.store(AFTER_COMMIT, Ordering::SeqCst);
+            silent.store(when, Ordering::SeqCst);
+            if when == LATE_COMMIT {
+                engine::execute(url, vec!["UPDATE app SET epoch = epoch + 1".to_owned()]);
+                let _ = client.shutdown(Shutdown::Both);
+                thread::sleep(LATE);
+            }
         }
         if server.write_all(&bytes[..count]).is_err() {
             break;

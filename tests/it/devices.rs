@@ -175,22 +175,20 @@ async fn a_disabled_device() {
     assert_eq!(app.tell("T1", None).await, id);
     assert_eq!(app.swap("T1", "T2", None).await.status, 200);
     assert_eq!(app.push_tokens("test@test.com").await, [] as [String; 0]);
-    // Nor does a merge.
+    assert_eq!(app.tell("T2", Some("another")).await, id);
+    assert_eq!(app.push_tokens("another").await, [] as [String; 0]);
+    // Nor does a swap, which ends nothing on the other device either: they stay two.
     let other = app.tell("T3", Some("test@test.com")).await;
     let there = sign_on(&app, &other).await;
     assert_eq!(app.swap("T2", "T3", None).await.status, 200);
-    assert_eq!(app.devices().await.len(), 1);
-    assert_ne!(app.devices().await[0]["disabled_at"], Value::Null);
-    app.renew(&there.refresh_token())
-        .await
-        .assert_refused("refresh_token_revoked");
-
-    let id = app.devices().await[0]["device_id"].clone();
-    let id = id.as_str().unwrap();
-    let answer = patch(&app, id, json!({"disabled": false})).await;
-    assert_eq!(answer.body["disabled_at"], Value::Null);
-    assert_eq!(renew_on(&app, &off, id).await.status, 200);
+    assert_ne!(show(&app, &id).await.body["disabled_at"], Value::Null);
+    assert_eq!(show(&app, &other).await.body["disabled_at"], Value::Null);
+    assert_eq!(app.renew(&there.refresh_token()).await.status, 200);
     assert_eq!(app.push_tokens("test@test.com").await, ["T3"]);
+
+    let answer = patch(&app, &id, json!({"disabled": false})).await;
+    assert_eq!(answer.body["disabled_at"], Value::Null);
+    assert_eq!(renew_on(&app, &off, &id).await.status, 200);
 }
 
 #[tokio::test]

@@ -93,6 +93,104 @@ async fn unknown_paths_and_methods_are_problems() {
     }
 }
 
+/// RFC 9110 section 9.2.1: a GET that changes something is none that a HEAD could stand for; every other one is.
+#[tokio::test]
+async fn a_head_changes_nothing() {
+    let (server, app) = start().await;
+    let document: Value = serde_json::from_str(&renewd::api::openapi()).unwrap();
+    let mut refused = Vec::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let Some(get) = operations.get("get") else {
+            continue;
+        };
+        let path = path.replace("{app_id}", &app.id);
+        let path = path.replace("{device_id}", "01JMWRJEJ71191KP88NDGWVYEW");
+        let client = if path.starts_with("/root") {
+            server.root()
+        } else {
+            app.backend()
+        };
+        let head = call(&client, &format!("HEAD {path}")).await;
+        if get["deprecated"] == true {
+            assert_eq!(head.status, 405, "{path}");
+            assert_headers(&head, &[("allow", Some("GET, POST"))], &path);
+            refused.push(path);
+        } else {
+            assert_eq!(head.status, client.get(&path).await.status, "{path}");
+            assert!(head.status != 405, "{path}");
+        }
+    }
+    assert_eq!(refused.len(), 3, "{refused:?}");
+    // Nothing was replaced: the keys are good as before.
+    assert_eq!(server.root().get("/root/list").await.status, 200);
+    assert_eq!(app.backend().get(&app.path("pub-keys")).await.status, 200);
+    let keys = app.backend().get(&app.path("pub-keys")).await;
+    assert_eq!(keys.body["keys"].as_array().unwrap().len(), 1);
+}
+
+/// Whatever was sent, at most twenty errors come back, and little of what was sent.
+#[tokio::test]
+async fn an_answer_to_garbage_is_short() {
+    let (server, app) = start().await;
+    let unknown: String = (0..5000).map(|index| format!("\"u{index}\":1,")).collect();
+    let long = "n".repeat(60_000);
+    let strings = vec!["x"; 12_000];
+    let claims: Value = (0..20_000).map(|_| json!(1)).collect();
+    let path = app.path("sign");
+    for (client, path, body) in [
+        (
+            server.root(),
+            "/root/create",
+            format!("{{{unknown}\"a\":1}}"),
+        ),
+        (server.root(), "/root/create", format!("{{\"{long}\":1}}")),
+        (
+            server.root(),
+            "/root/create",
+            json!({"name": long}).to_string(),
+        ),
+        (
+            server.root(),
+            "/root/create",
+            json!({"algo": long}).to_string(),
+        ),
+        (
+            server.root(),
+            "/root/create",
+            json!({"allowed_origins": claims}).to_string(),
+        ),
+        (
+            server.root(),
+            "/root/create",
+            json!({"allowed_origins": strings}).to_string(),
+        ),
+        (
+            app.backend(),
+            &path,
+            json!({"sub": "a", "aud": claims}).to_string(),
+        ),
+        (app.backend(), &path, json!({long.clone(): 1}).to_string()),
+        (app.backend(), &path, format!("{{\"{long}\":}}")),
+        (
+            app.mobile(),
+            "/events",
+            json!({"country": long[30_000..], "timezone": long[35_000..]}).to_string(),
+        ),
+    ] {
+        let answer = post(&client, path, JSON, &body).await;
+        assert_eq!(answer.status, 400, "{}", answer.raw);
+        let errors = answer.body["errors"].as_array().map_or(0, Vec::len);
+        assert!(errors <= 20, "{errors}");
+        assert!(answer.raw.len() < 8000, "{} bytes", answer.raw.len());
+        let is_full = answer.body["detail"] == "Only the first 20 errors are shown.";
+        assert!(errors == 20 || !is_full, "{}", answer.raw);
+    }
+    let body = format!("{{{unknown}\"a\":1}}");
+    let answer = post(&server.root(), "/root/create", JSON, &body).await;
+    assert_eq!(answer.body["errors"].as_array().unwrap().len(), 20);
+    assert_eq!(answer.body["detail"], "Only the first 20 errors are shown.");
+}
+
 /// A path names a thing, and there is none of that name; a query is input, and wrong.
 #[tokio::test]
 async fn bad_parameters() {
@@ -281,29 +379,63 @@ async fn allowed_origins_read_every_answer() {
         }
     }
     let path = app.path("pub-keys");
-    let expected = [(ALLOW_ORIGIN, None), ("vary", Some("Origin"))];
+    let unread = [
+        (ALLOW_ORIGIN, None),
+        ("access-control-expose-headers", None),
+        ("vary", Some("Origin")),
+    ];
     let others = "null||https://evil.example|http://app.example.com|https://app.example.com:8443|\
                   https://app.example.com.evil.example|https://app.example.com/|HTTPS://APP.EXAMPLE.COM";
     for origin in others.split('|') {
         let answer = with(&page, "origin", origin).get(&path).await;
         assert_problem(&answer, 403, "origin_not_allowed", origin);
-        assert_headers(&answer, &expected, origin);
-        // A secret key is no browser's: what comes with it as Origin does not bind it.
-        let answer = with(&backend, "origin", origin).get(&path).await;
-        assert_eq!(answer.status, 200, "{origin}");
-        assert_headers(&answer, &expected, origin);
+        // The page is told why it is refused, and reads nothing else.
+        let read = [
+            (ALLOW_ORIGIN, Some(origin)),
+            ("access-control-allow-credentials", None),
+            ("access-control-expose-headers", Some(EXPOSED)),
+            ("vary", Some("Origin")),
+        ];
+        assert_headers(&answer, &read, origin);
+        let session = app.path("devices/session");
+        for (client, line, status) in [
+            (&wrong, "GET pub-keys", 403),
+            (&server.anon(), "GET pub-keys", 403),
+            (&page, "GET nothing", 404),
+            (&page, "GET renew", 405),
+            // A secret key is no browser's: what comes with it as Origin does not bind it.
+            (&backend, "GET pub-keys", 200),
+            (&backend, "POST verify", 415),
+        ] {
+            let client = with(client, "origin", origin);
+            let answer = call(&client, &line.replace(' ', &format!(" {}", app.path("")))).await;
+            assert_eq!(answer.status, status, "{line}: {}", answer.raw);
+            assert_headers(&answer, &unread, line);
+        }
+        let garbage = json!({"registration_token": "garbage", "aud": "a"});
+        let answer = with(&page, "origin", origin).post(&session, garbage).await;
+        assert_eq!(answer.status, 410, "{}", answer.raw);
+        assert_headers(&answer, &unread, origin);
     }
     assert_eq!(page.get(&path).await.status, 200, "no Origin, no browser");
 }
 
-/// The preflight of the Fetch standard: none for administration; the public keys are for all.
+/// The preflight of the Fetch standard: none for administration; the public keys are for all. Where a key is needed it
+/// succeeds for everybody, so that the page can read why the request itself is refused.
 #[tokio::test]
 async fn preflights() {
     let (server, app) = start().await;
     let (anon, jwks) = (server.anon(), ".well-known/jwks.json");
     for (origin, rest, allowed) in [
         (ORIGIN, "renew", Some(ORIGIN)),
-        ("https://evil.example", "renew", None),
+        (
+            "https://evil.example",
+            "renew",
+            Some("https://evil.example"),
+        ),
+        ("https://evil.example", "", Some("https://evil.example")),
+        (ORIGIN, "devices/session", Some(ORIGIN)),
+        ("https://evil.example", "devices/session", None),
         (ORIGIN, jwks, Some("*")),
         ("https://evil.example", jwks, Some("*")),
     ] {
@@ -347,8 +479,13 @@ async fn a_store_that_is_down_signs_nobody_out() {
         let first = app.sign().await;
         assert_eq!(server.root().get("/root/list").await.status, 200);
         let store = &server.app.store;
-        for connections in [&store.reader, &store.writer, &store.renewing] {
-            connections.close_by_ref().await.unwrap();
+        for connections in [
+            &store.reader,
+            &store.writer,
+            &store.renewing,
+            &store.watching,
+        ] {
+            connections.close().await.unwrap();
         }
         match outage {
             "app not in memory" => server.app.directory.drop_all(),

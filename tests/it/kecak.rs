@@ -295,17 +295,17 @@ async fn a_device_is_one() {
     assert_eq!(devices[0]["device_id"], *id);
     assert_eq!(app.push_tokens("alice").await, ["T3"]);
 
-    // The phone changed hands.
+    // The phone changed hands: it is another user's, who calls it the same. The push token goes with it, the rest stays.
     report(&bob, "T3", "phone").await;
     assert_eq!(app.push_tokens("alice").await, [] as [String; 0]);
     assert_eq!(app.push_tokens("bob").await, ["T3"]);
-    assert_eq!(app.devices().await.len(), 1);
+    assert_eq!(app.devices().await.len(), 2);
 
     // Another phone presents the token: it has it now, and the first one none.
     report(&alice, "T3", "another phone").await;
     assert_eq!(app.push_tokens("alice").await, ["T3"]);
     assert_eq!(app.push_tokens("bob").await, [] as [String; 0]);
-    assert_eq!(app.devices().await.len(), 2);
+    assert_eq!(app.devices().await.len(), 3);
 }
 
 /// The device that a session began on is the one that the phone names.
@@ -345,4 +345,72 @@ async fn the_device_of_the_session_gets_its_name() {
     let answer = put(&phone(&app, &another), DOCUMENTED).await;
     answer.assert_problem(403, "device_disabled");
     assert!(app.verifies(&another).await);
+}
+
+/// What another process has ended is ended here at once, though this one has not heard of it: no token is signed, nothing is
+/// written.
+#[tokio::test]
+async fn what_ended_elsewhere_gets_no_token() {
+    for ended in ["flush", "rotate/pki", "revoke", "delete"] {
+        let server = TestServer::start().await;
+        let other = server.second_process().await;
+        let app = server.app().await;
+        let first = sign(&app).await;
+        let client = phone(&app, &first.auth_token());
+        let store = &server.app.store;
+        server.app.directory.follow(store).await.unwrap();
+        assert_eq!(client.get(CHECK).await.status, 200, "it is in memory");
+        let (root, path) = (other.root(), format!("/root/{}", app.id));
+        let done = match ended {
+            "flush" => root.delete(&format!("{path}/flush")).await,
+            "rotate/pki" => root.post(&format!("{path}/rotate/pki"), json!({})).await,
+            "revoke" => {
+                let key = first.text("key_id");
+                root.delete(&format!("{path}/revoke/{key}")).await
+            }
+            _ => root.delete(&path).await,
+        };
+        assert_eq!(done.status, 200, "{ended}: {}", done.raw);
+        let before = stored(&server).await;
+        let refused = put(&client, DOCUMENTED).await;
+        assert_eq!(refused.status, 401, "{ended}: {}", refused.raw);
+        refused.assert_problem(401, "invalid_token");
+        assert_eq!(stored(&server).await, before, "{ended}");
+    }
+}
+
+/// What another process has changed is no reason to refuse what it allows, and reason enough for what it does not.
+#[tokio::test]
+async fn what_was_changed_elsewhere_is_decided_anew() {
+    let server = TestServer::start().await;
+    let other = server.second_process().await;
+    let app = server.app().await;
+    let client = phone(&app, &sign(&app).await.auth_token());
+    let store = &server.app.store;
+    server.app.directory.follow(store).await.unwrap();
+    let change = async |changes: Value| {
+        assert_eq!(client.get(CHECK).await.status, 200, "it is in memory");
+        let path = format!("/root/{}", app.id);
+        let changed = other.root().patch(&path, changes).await;
+        assert_eq!(changed.status, 200, "{}", changed.raw);
+    };
+    change(json!({"issuer": "another"})).await;
+    let answer = put(&client, DOCUMENTED).await;
+    assert_eq!(answer.status, 200, "{}", answer.raw);
+    let (_, claims) = decode(&answer.text("token"));
+    assert_eq!(claims["iss"], "another");
+    change(json!({"allowed_origins": ["https://app.example.com"]})).await;
+    let before = stored(&server).await;
+    let refused = put(&client, DOCUMENTED).await;
+    refused.assert_problem(403, "origin_not_allowed");
+    assert_eq!(stored(&server).await, before);
+}
+
+/// The sessions and devices.
+async fn stored(server: &TestServer) -> String {
+    use sea_orm::EntityTrait;
+    let db = &server.app.store.reader;
+    let sessions = entity::session::Entity::find().all(db).await.unwrap();
+    let devices = entity::device::Entity::find().all(db).await.unwrap();
+    format!("{sessions:?} {devices:?}")
 }

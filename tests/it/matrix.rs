@@ -19,6 +19,8 @@ enum Credential {
     Root,
     Secret,
     Publishable,
+    /// The registration token of an application, which is a secret key, too.
+    Enrolled,
     /// The secret key of another app.
     Foreign,
     /// A secret key whose time is over.
@@ -30,15 +32,16 @@ enum Credential {
 }
 
 use Credential::{
-    Expired, Foreign, Garbage, None as Nothing, Publishable, Revoked, Root, Secret, Token,
+    Enrolled, Expired, Foreign, Garbage, None as Nothing, Publishable, Revoked, Root, Secret, Token,
 };
 
-const CREDENTIALS: [Credential; 9] = [
+const CREDENTIALS: [Credential; 10] = [
     Nothing,
     Garbage,
     Root,
     Secret,
     Publishable,
+    Enrolled,
     Foreign,
     Expired,
     Revoked,
@@ -49,10 +52,9 @@ const CREDENTIALS: [Credential; 9] = [
 fn admitted(scheme: Option<&str>) -> &'static [Credential] {
     match scheme {
         Some("root_key") => &[Root],
-        Some("secret_key") => &[Secret],
-        Some("publishable_key") => &[Secret, Publishable],
-        // The key says of which app it is; another one's project is not found.
-        Some("registration_token") => &[Secret, Foreign],
+        Some("secret_key") => &[Secret, Enrolled],
+        Some("publishable_key") => &[Secret, Publishable, Enrolled],
+        Some("registration_token") => &[Enrolled],
         Some("auth_token") => &[Token],
         None => &CREDENTIALS,
         Some(other) => panic!("the table has no row for {other}"),
@@ -172,6 +174,7 @@ struct World {
     other: TestApp,
     expired: String,
     revoked: String,
+    enrolled: String,
     token: String,
 }
 
@@ -189,12 +192,16 @@ impl World {
         assert_eq!(server.root().delete(&path).await.status, 200);
         let (expired, revoked) = (expired.text("app_key"), revoked.text("app_key"));
         let token = app.sign().await.auth_token();
+        let body = serde_json::json!({"project_code": app.id});
+        let registered = server.root().post("/v1/auth/register", body).await;
+        let enrolled = registered.text("registration_token");
         Self {
             server,
             app,
             other,
             expired,
             revoked,
+            enrolled,
             token,
         }
     }
@@ -206,6 +213,7 @@ impl World {
             Root => ROOT_KEY,
             Secret => &self.app.secret_key,
             Publishable => &self.app.publishable_key,
+            Enrolled => &self.enrolled,
             Foreign => &self.other.secret_key,
             Expired => &self.expired,
             Revoked => &self.revoked,
@@ -266,15 +274,17 @@ async fn who_is_not_admitted_does_nothing() {
                     continue;
                 }
                 assert_eq!(answer.status, 403, "{case}");
-                let needs_secret = ["secret_key", "registration_token"];
-                let publishable_is_less = credential == Publishable
-                    && operation
-                        .scheme
-                        .as_deref()
-                        .is_some_and(|scheme| needs_secret.contains(&scheme));
+                let is_less = match operation.scheme.as_deref() {
+                    Some("secret_key") => credential == Publishable,
+                    // The key says of which app it is.
+                    Some("registration_token") => {
+                        [Secret, Publishable, Foreign].contains(&credential)
+                    }
+                    _ => false,
+                };
                 answer.assert_problem(
                     403,
-                    if publishable_is_less {
+                    if is_less {
                         "insufficient_key"
                     } else {
                         "invalid_key"

@@ -1,6 +1,9 @@
 //! Many at once: of any number that present one token, one wins; and a logout is the end.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use renewd::store::statements::{self, Row};
 use serde_json::{Value, json};
@@ -178,4 +181,36 @@ async fn revocation(server: &TestServer, answer: &Answer) -> Option<String> {
     let row = found.one(&server.app.store.reader).await.unwrap().unwrap();
     assert_eq!(row.revoked_at.is_some(), row.revoked_for.is_some());
     row.revoked_for.map(entity::session::Revocation::name)
+}
+
+/// A client that goes away before it is answered has its token still: nobody has the one that would have followed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_went_away_has_its_token_still() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let mut token = app.sign().await.refresh_token();
+    let mut gone = 0;
+    for round in 0..200u64 {
+        let patience = Duration::from_micros(round * 37 % 4000);
+        let renewal = tokio::time::timeout(patience, app.renew(&token)).await;
+        token = match renewal {
+            Ok(answer) => answer.refresh_token(),
+            Err(_) => {
+                gone += 1;
+                let began = Instant::now();
+                loop {
+                    let answer = app.renew(&token).await;
+                    if answer.status == 200 {
+                        break answer.refresh_token();
+                    }
+                    // What became of it is not known yet.
+                    assert_eq!(answer.status, 503, "round {round}: {}", answer.raw);
+                    assert!(began.elapsed() < Duration::from_secs(10), "round {round}");
+                }
+            }
+        };
+    }
+    assert!(gone > 10, "{gone}");
+    let sessions = app.sessions().await;
+    assert_eq!(sessions[0]["renewals"], 200);
 }

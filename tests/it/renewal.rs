@@ -1,6 +1,7 @@
 //! Renewal: what it carries over, and that one token wins once.
 
 use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
+use sea_orm::{ConnectionTrait, Statement};
 use serde_json::json;
 
 use crate::support::{START_MILLIS, TestServer, decode, new_session};
@@ -30,6 +31,8 @@ async fn both_tokens_have_the_documented_claims() {
     assert_eq!(refresh["jid"].take(), jid);
     assert_eq!(claims["sid"].take(), answer.body["session_id"]);
     assert_eq!(refresh["sid"].take(), answer.body["session_id"]);
+    // Known to this server only.
+    assert_eq!(refresh["chk"].take().as_str().unwrap().len(), 22);
     let audience = refresh["aud"].take();
     assert_eq!(audience, format!("urn:renewd:app:{}:renew", app.id));
 
@@ -47,6 +50,7 @@ async fn both_tokens_have_the_documented_claims() {
         json!({
             "exp": 1740427049 + 7200, "iat": 1740427049, "iss": "app_2", "nbf": 1740427109,
             "type": "refresh", "jid": null, "sid": null, "aud": null,
+            "chk": null,
         })
     );
     assert_eq!(answer.header("cache-control"), Some("no-store"));
@@ -58,7 +62,78 @@ async fn both_tokens_have_the_documented_claims() {
         assert_eq!(answer.body[name], expected);
     }
     let renew_after = answer.body["renew_after"].as_i64().unwrap();
-    assert!((2700..=3240).contains(&renew_after), "{renew_after}");
+    assert!((2520..=3240).contains(&renew_after), "{renew_after}");
+    assert_eq!(answer.body["refresh_grace"], 0);
+}
+
+/// A client that obeys `renew_after` never calls with an auth token that has ended: also where the refresh token lives long.
+#[tokio::test]
+async fn a_client_renews_before_its_auth_token_ends() {
+    let server = TestServer::start().await;
+    for (auth, refresh) in [
+        (60, 60),
+        (3600, 1_209_600),
+        (3600, 31_536_000),
+        (31_536_000, 31_536_000),
+    ] {
+        let app = server
+            .app_with(json!({"token_expire": auth, "refresh_expire": refresh}))
+            .await;
+        let mut answer = app.sign().await;
+        for _ in 0..20 {
+            let renew_after = answer.body["renew_after"].as_i64().unwrap();
+            let most = (auth * 9 / 10).min(24 * 86_400);
+            let least = (auth * 7 / 10).min(24 * 86_400);
+            assert!(
+                (least..=most).contains(&renew_after),
+                "{auth}: {renew_after}"
+            );
+            server.advance(renew_after);
+            assert!(app.verifies(&answer.auth_token()).await);
+            answer = app.renew(&answer.refresh_token()).await;
+            assert_eq!(answer.status, 200, "{}", answer.raw);
+        }
+    }
+}
+
+/// A pair that is answered again when its auth token is nearly over has another one of the same session and generation.
+#[tokio::test]
+async fn an_auth_token_that_is_nearly_over_is_signed_anew() {
+    let server = TestServer::start().await;
+    let policy = json!({"token_expire": 60, "refresh_grace": 59, "session_expire": 100});
+    let app = server.app_with(policy).await;
+    let first = app.sign().await;
+    let second = app.renew(&first.refresh_token()).await;
+    let (_, before) = decode(&second.auth_token());
+    server.advance(54);
+    let again = app.renew(&first.refresh_token()).await;
+    assert_eq!(decode(&again.auth_token()).1, before);
+    assert_eq!(again.body["expires_in"], 6);
+
+    server.advance(4);
+    // Its key signs no new sessions any more.
+    let path = format!("/root/{}/rotate/signing-key", app.id);
+    assert_eq!(server.root().post(&path, json!({})).await.status, 200);
+    let again = app.renew(&first.refresh_token()).await;
+    assert_eq!(again.status, 200, "{}", again.raw);
+    let mut expected = before.clone();
+    expected["iat"] = json!(START_MILLIS / 1000 + 58);
+    expected["nbf"] = expected["iat"].clone();
+    // With its session.
+    expected["exp"] = json!(START_MILLIS / 1000 + 100);
+    assert_eq!(decode(&again.auth_token()).1, expected);
+    assert_eq!(
+        decode(&again.refresh_token()).1,
+        decode(&second.refresh_token()).1
+    );
+    assert_eq!(again.body["expires_in"], 42);
+    let renew_after = again.body["renew_after"].as_i64().unwrap();
+    assert!((30..=37).contains(&renew_after), "{renew_after}");
+    server.advance(10);
+    assert!(!app.verifies(&second.auth_token()).await);
+    assert!(app.verifies(&again.auth_token()).await);
+    app.logout(json!({"token": again.auth_token()})).await;
+    assert!(!app.verifies(&again.auth_token()).await);
 }
 
 /// By another implementation than the one that signed.
@@ -266,6 +341,32 @@ async fn leeway_is_a_setting() {
         .assert_refused("refresh_token_expired");
 }
 
+/// What the leeway still renews, a logout ends: another node may be behind by as much.
+#[tokio::test]
+async fn a_logout_within_the_leeway_ends_the_session() {
+    let server = TestServer::start_with(|config| config.leeway = 5).await;
+    let app = server.app().await;
+    for by in ["token", "session_id", "sub"] {
+        let signed = app.sign().await;
+        let token = signed.refresh_token();
+        let target = match by {
+            "token" => token.clone(),
+            "session_id" => signed.text("session_id"),
+            _ => decode(&signed.auth_token()).1["sub"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        };
+        server.advance(7203);
+        let ended = app.logout(json!({by: target})).await;
+        assert_eq!(ended.status, 200, "{by}: {}", ended.raw);
+        assert_ne!(ended.body["revoked"], 0, "{by}");
+        app.renew(&token)
+            .await
+            .assert_refused("refresh_token_revoked");
+    }
+}
+
 /// A session has an absolute end, if its app says so, and no token outlives it.
 #[tokio::test]
 async fn nothing_outlives_the_session() {
@@ -332,4 +433,25 @@ async fn the_limit_of_sessions_ends_the_oldest() {
         let renewed = app.renew(&live.refresh_token()).await;
         assert_eq!(renewed.status, 200, "{}", renewed.raw);
     }
+}
+
+/// The answer to a renewal that was made before is as durable as it: its transaction writes, so that its commit waits for the
+/// disk and for the standbys, which the one before it may not have reached.
+#[tokio::test]
+async fn a_pair_that_is_answered_again_is_committed_again() {
+    let server = TestServer::start().await;
+    let app = server.app_with(json!({"refresh_grace": 10})).await;
+    let first = app.sign().await.refresh_token();
+    // A connection of the server's: on a cluster it waits for what the other nodes have committed.
+    let db = &server.app.store.writer;
+    let written = async || {
+        let sql = "SELECT value FROM setting WHERE name = 'probe'";
+        let statement = Statement::from_string(db.get_database_backend(), sql);
+        let row = db.query_one_raw(statement).await.unwrap();
+        row.map(|row| row.try_get::<i64>("", "value").unwrap())
+    };
+    assert_eq!(app.renew(&first).await.status, 200);
+    let before = written().await;
+    assert_eq!(app.renew(&first).await.status, 200);
+    assert_ne!(written().await, before);
 }

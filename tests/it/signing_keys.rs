@@ -284,3 +284,31 @@ async fn two_servers_make_one_successor() {
 async fn two_servers_make_one_successor_of_the_same_schedule() {
     rotate_on_two("hand", DAY - 2 * LEAD).await;
 }
+
+/// An app has so many signing keys that are not gone, and no more. An emergency finds room all the same: what was revoked first
+/// goes.
+#[tokio::test]
+async fn an_app_has_an_end_of_signing_keys() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let pki = format!("/root/{}/rotate/pki", app.id);
+    let first = app.sign().await.text("key_id");
+    for _ in 0..signing::MOST + 2 {
+        server.advance(1);
+        let made = server.root().post(&pki, Value::Null).await;
+        assert_eq!(made.status, 200, "{}", made.raw);
+    }
+    let listed = keys(&server, &app).await;
+    assert_eq!(listed.len(), signing::MOST);
+    assert!(listed.iter().all(|key| key["key_id"] != first));
+    app.sign().await;
+
+    let path = format!("/root/{}/rotate/signing-key", app.id);
+    let full = server.root().post(&path, Value::Null).await;
+    full.assert_problem(409, "limit_reached");
+    assert!(full.text("detail").contains("100"), "{}", full.raw);
+    // Their tokens are over: they are gone.
+    server.advance(7200 + 60 + 60);
+    rotate_by_hand(&server, &app).await;
+    assert_eq!(keys(&server, &app).await.len(), 2);
+}

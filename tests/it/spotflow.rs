@@ -14,6 +14,8 @@ use crate::support::{Answer, Client, START_MILLIS, TestApp, TestServer};
 
 const REFRESH: &str = "/devices/registration-tokens/refresh";
 const DEVICE: &str = "test-device-01";
+/// The subject of its sessions.
+const SUBJECT: &str = "device:test-device-01";
 /// The token that the vendor's documentation shows.
 const EXAMPLE: &str = "rrGhpc19pc19hbl9leGFtcGxlX3Rva2VuX3RoaXNfaXNfYW5fZXhhbXBsZV90b2tlbl90aGlzX2lzX2FuX2V4YW1wbGVfdG9rZW5fdGhpc19pc19hbl9leGFtcGxlX3Rva2VuX3RoaXNfaXNfYW5fZXhhbXBsZV90b2tlbl90aGlzX2lzX2FuX2V4YW1wbGVfdG9rZW4=";
 /// A day: the grace of an app that sets none.

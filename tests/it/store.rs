@@ -6,8 +6,8 @@ use entity::{session, signing_key};
 use migration::{Migrator, MigratorTrait};
 use renewd::jobs::purge;
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, PaginatorTrait, QueryFilter,
-    QueryTrait, Statement, TransactionTrait, entity::prelude::*,
+    ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, QueryFilter, QueryTrait, Statement,
+    TransactionTrait, entity::prelude::*,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -117,7 +117,7 @@ async fn no_token_and_no_key_is_on_disk_in_clear() {
 }
 
 /// The names of the tables.
-async fn tables(db: &DatabaseConnection) -> Vec<String> {
+async fn tables(db: &impl ConnectionTrait) -> Vec<String> {
     let sql = engine::sql(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
         "SELECT table_name::text AS name FROM information_schema.tables WHERE table_schema = current_schema()",
@@ -130,7 +130,7 @@ async fn tables(db: &DatabaseConnection) -> Vec<String> {
 }
 
 /// All that stands in the tables, one value after the other.
-async fn content(db: &DatabaseConnection) -> Vec<u8> {
+async fn content(db: &impl ConnectionTrait) -> Vec<u8> {
     let mut content = Vec::new();
     for table in tables(db).await {
         let all = Statement::from_string(engine::backend(), format!("SELECT * FROM {table}"));
@@ -359,15 +359,161 @@ async fn sqlite_is_set_up_for_durability() {
     }
 }
 
-/// Each migration can be undone, and done again.
+/// Brings the tables of the store to this release. Where a migration is not one transaction, each is interrupted as late as
+/// can be: all of its steps are taken, and none is known of.
+async fn up_and_interrupted(db: &DatabaseConnection) {
+    while let Some(next) = Migrator::get_pending_migrations(db).await.unwrap().first() {
+        Migrator::up(db, Some(1)).await.unwrap();
+        if engine::backend() == DbBackend::MySql {
+            let name = next.name();
+            let forget = format!("DELETE FROM seaql_migrations WHERE version = '{name}'");
+            db.execute_unprepared(&forget).await.unwrap();
+            Migrator::up(db, Some(1)).await.unwrap();
+        }
+    }
+}
+
+/// Each migration can be undone, and done again, also when it was interrupted.
 #[tokio::test]
 async fn migrations_go_down_and_up() {
     let server = TestServer::start().await;
-    let db = &server.app.store.writer;
+    let db = &engine::connect(&server.app.config.data_dir).await;
     Migrator::down(db, None).await.unwrap();
     assert_eq!(tables(db).await, ["seaql_migrations"]);
-    Migrator::up(db, None).await.unwrap();
+    up_and_interrupted(db).await;
     let dir = server.stop().await;
     let server = TestServer::start_in(dir, |_| ()).await;
     server.app().await.sign().await;
+}
+
+/// The devices, registrations and sessions of the release before are brought along: what was registered is a subject of its
+/// own, users keep their devices, and nobody is signed out.
+#[tokio::test]
+async fn devices_of_the_release_before_are_brought_along() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let long = "x".repeat(255);
+    let [fresh, used, ended, named, lost, wordy] =
+        ["1", "2", "3", "4", "5", "6"].map(|last| format!("01JMWRJEJ71191KP88NDGWVYE{last}"));
+    let create = format!("/workspaces/{}/devices/registration-tokens/create", app.id);
+    let body = json!({"deviceId": "tank", "allowOnBehalfOfRegistration": false});
+    let registered = app
+        .backend()
+        .post(&create, body)
+        .await
+        .text("registrationToken");
+    let own = app.devices().await[0]["device_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let path = app.path("devices/session");
+    let begin = async |token: &str| {
+        let body = json!({"registration_token": token});
+        app.mobile().post(&path, body).await
+    };
+    let first = begin(&registered).await;
+    let mut of_user = crate::support::new_session();
+    of_user["device_id"] = own.clone().into();
+    let of_user = app.sign_with(of_user).await;
+
+    // As it was before.
+    let db = &engine::connect(&server.app.config.data_dir).await;
+    let migrations = Migrator::migrations();
+    let name = "m20261125_000008_device_subjects";
+    let at = migrations
+        .iter()
+        .position(|migration| migration.name() == name);
+    let steps = u32::try_from(migrations.len() - at.unwrap()).unwrap();
+    Migrator::down(db, Some(steps)).await.unwrap();
+    let mut statements =
+        vec!["UPDATE session SET sub = 'tank' WHERE sub = 'device:tank'".to_owned()];
+    for (id, client_id, sub) in [
+        (&fresh, "sensor", "NULL"),
+        (&used, "gate", "'carol'"),
+        (&ended, "door", "'dave'"),
+        (&named, "phone", "'alice'"),
+        (&lost, "old", "NULL"),
+        (&wordy, long.as_str(), "NULL"),
+    ] {
+        statements.push(format!(
+            "INSERT INTO device (id, app_id, client_id, sub, first_seen_at, last_seen_at) \
+             VALUES ('{id}', '{}', '{client_id}', {sub}, 1, 1)",
+            app.id
+        ));
+    }
+    for (id, revoked_at) in [
+        (&fresh, "NULL"),
+        (&used, "NULL"),
+        (&ended, "1"),
+        (&wordy, "NULL"),
+    ] {
+        statements.push(format!(
+            "INSERT INTO registration_token (id, app_id, device_id, current_hash, generation, flush_count, began_at, \
+             issued_at, allow_on_behalf_of_registration, window_started_at, window_count, revoked_at) \
+             SELECT '{id}', app_id, '{id}', current_hash, generation, flush_count, began_at, issued_at, \
+             allow_on_behalf_of_registration, window_started_at, window_count, {revoked_at} \
+             FROM registration_token WHERE device_id = '{own}'"
+        ));
+    }
+    for statement in statements {
+        db.execute_unprepared(&statement).await.unwrap();
+    }
+    up_and_interrupted(db).await;
+
+    let dir = server.stop().await;
+    let server = TestServer::start_in(dir, |_| ()).await;
+    let app = server.known_app(&app);
+    let mut found = Vec::new();
+    for device in app.devices().await {
+        found.push((device["device_id"].clone(), device["sub"].clone()));
+    }
+    let mut expected = vec![
+        (json!(own), json!("device:tank")),
+        (json!(wordy), json!(format!("device:{wordy}"))),
+        (json!(lost), json!("device:old")),
+        (json!(named), json!("alice")),
+        (json!(ended), json!("dave")),
+        (json!(used), json!("device:gate")),
+        (json!(fresh), json!("device:sensor")),
+    ];
+    found.sort_by_key(|(id, _)| id.to_string());
+    expected.sort_by_key(|(id, _)| id.to_string());
+    assert_eq!(found, expected);
+    let rows = entity::registration_token::Entity::find();
+    let mut subjects: Vec<_> = rows.all(&server.app.store.reader).await.unwrap();
+    subjects.sort_by_key(|row| row.device_id);
+    let subjects: Vec<_> = subjects.into_iter().map(|row| row.sub.unwrap()).collect();
+    let mut all = [
+        "device:tank".to_owned(),
+        "device:sensor".to_owned(),
+        "device:gate".to_owned(),
+        "device:door".to_owned(),
+        format!("device:{wordy}"),
+    ];
+    let mut found = subjects;
+    all.sort();
+    found.sort();
+    assert_eq!(found, all);
+
+    // Everybody goes on, the device as itself.
+    for (session, sub) in [(&first, "device:tank"), (&of_user, "test@test.com")] {
+        let renewed = app.renew(&session.refresh_token()).await;
+        assert_eq!(renewed.status, 200, "{}", renewed.raw);
+        assert_eq!(decode(&renewed.auth_token()).1["sub"], sub);
+    }
+    let body = json!({"registrationToken": registered});
+    let path = "/devices/registration-tokens/refresh";
+    let refreshed = app
+        .mobile()
+        .send_json(poem::http::Method::PUT, path, body)
+        .await;
+    assert_eq!(refreshed.status, 201, "{}", refreshed.raw);
+    let path = app.path("devices/session");
+    let body = json!({"registration_token": refreshed.text("registrationToken")});
+    let begun = app.mobile().post(&path, body).await;
+    assert_eq!(decode(&begun.auth_token()).1["sub"], "device:tank");
+    // Its backend makes it anew, and meets the same device.
+    let body = json!({"deviceId": "tank", "allowOnBehalfOfRegistration": false});
+    assert_eq!(app.backend().post(&create, body).await.status, 200);
+    assert_eq!(app.devices().await.len(), 7);
 }

@@ -39,7 +39,7 @@ pub struct Kecak;
 
 type Reply<T, S> = Result<Json<T>, Failure<S>>;
 
-/// An auth token, bare or as Bearer; of whatever app signed it. Not derived: a missing one is a 401 here.
+/// An auth token of a user, bare or as Bearer; of whatever app signed it. Not derived: a missing one is a 401 here.
 #[derive(Debug)]
 pub struct AuthToken(Bearer);
 
@@ -49,7 +49,7 @@ pub struct AuthToken(Bearer);
 pub struct FcmTokenRequest {
     #[oai(validator(min_length = 1, max_length = 4096))]
     pub fcm_token: String,
-    /// What the client calls the device.
+    /// What the client calls the device; one of the user's own.
     #[oai(validator(min_length = 1, max_length = 255))]
     pub device_id: String,
     /// Further members are ignored.
@@ -85,6 +85,9 @@ impl Kecak {
     ///
     /// The updated token is an auth token of the same session, with the claims `fcm_token` and `device_id`, which renewals
     /// carry on. It is good for as long as the one that was presented; the refresh token of the session is not touched.
+    ///
+    /// `device_id` names a device of this user: another user may call another one so. The session of a device that has a
+    /// registration token is refused. New devices of one user are counted.
     #[oai(
         path = "/com.kinnara.kecakplugins.mobileapi.RefreshTokenApi/service",
         method = "put",
@@ -108,7 +111,8 @@ impl Kecak {
             ..
         } = body.value;
         let fcm_token = PlainSecret::from_text(&fcm_token);
-        let token = devices::report(app, &bearer, &device_id, &fcm_token).await?;
+        let allow = |app: &app::Model| check_referer(app, &referer.0);
+        let token = devices::report(app, &bearer, &device_id, &fcm_token, allow).await?;
         Ok(Json(FcmTokenResponse { token }))
     }
 
@@ -142,7 +146,7 @@ impl<'a> ApiExtractor<'a> for AuthToken {
     fn register(registry: &mut Registry) {
         let scheme = MetaSecurityScheme {
             ty: "apiKey",
-            description: Some("An auth token, bare or as Bearer."),
+            description: Some("An auth token of a user, bare or as Bearer."),
             name: Some("Authorization"),
             key_in: Some("header"),
             scheme: None,
@@ -168,7 +172,11 @@ impl<'a> ApiExtractor<'a> for AuthToken {
             .get(header::AUTHORIZATION)
             .and_then(|token| token.to_str().ok())
             .ok_or(Error::InvalidToken)?;
-        Ok(Self(sessions::bearer(app, bare(token)).await?))
+        let bearer = sessions::bearer(app, bare(token)).await?;
+        if bearer.is_device() {
+            return Err(Error::UserSessionRequired.into());
+        }
+        Ok(Self(bearer))
     }
 }
 

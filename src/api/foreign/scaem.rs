@@ -10,7 +10,7 @@ use crate::{
         Tag,
         auth::{RootKey, presented, state},
         body::Body,
-        failure::{Failure, KeyedItemBody},
+        failure::{Failure, KeyedItemChange},
         types::JsonObject,
     },
     app::App,
@@ -25,9 +25,9 @@ use crate::{
 #[derive(Debug)]
 pub struct Scaem;
 
-type Reply<T> = Result<Json<T>, Failure<KeyedItemBody>>;
+type Reply<T> = Result<Json<T>, Failure<KeyedItemChange>>;
 
-/// The current token of an application, or a secret app-key, as `<key>` or `api_key|<key>`, bare or as Bearer.
+/// The current token of an application, as `<key>` or `api_key|<key>`, bare or as Bearer.
 #[derive(SecurityScheme)]
 #[oai(
     rename = "registration_token",
@@ -83,7 +83,9 @@ impl Scaem {
         ))
     }
 
-    /// Make a token for an application
+    /// Make a new token for an application
+    ///
+    /// It takes the place of the current one, which was presented and fails at once: an application has one token.
     #[oai(
         path = "/token/generate",
         method = "post",
@@ -103,7 +105,7 @@ impl Scaem {
 
     /// Replace the token of an application
     ///
-    /// The old one fails at once, unless an overlap is asked for.
+    /// The old one fails at once, unless an overlap is asked for; what was replaced before it fails in any case.
     #[oai(
         path = "/token/update",
         method = "patch",
@@ -131,11 +133,8 @@ async fn check_registration(request: &Request, key: ApiKey) -> poem::Result<Call
     let (_, key_id) = presented.key.parse().ok_or(Error::InvalidKey)?;
     let id = registration::app_of(app, key_id).await?;
     let caller = authenticate(app, id, presented).await?;
-    if caller.kind == entity::app_key::Kind::Secret {
-        Ok(caller)
-    } else {
-        Err(Error::InsufficientKey.into())
-    }
+    registration::enrolled(&caller)?;
+    Ok(caller)
 }
 
 impl From<Registration> for RegistrationResponse {

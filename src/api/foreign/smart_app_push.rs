@@ -3,9 +3,13 @@
 
 use std::sync::Arc;
 
-use entity::{PlainSecret, Timestamp, device::Platform};
+use entity::{
+    PlainSecret, Timestamp,
+    device::{self, Platform},
+};
 use poem::{Request, web::Data};
 use poem_openapi::{Object, OpenApi, auth::ApiKey, payload::Json, types::Example};
+use serde_json::Value;
 
 use crate::{
     api::{
@@ -26,6 +30,10 @@ use crate::{
 /// The operations of SmartAppPush.
 #[derive(Debug)]
 pub struct SmartAppPush;
+
+/// What `params` of an event may be: they are read, and not kept.
+const MAX_PARAMS_BYTES: usize = 16 * 1024;
+const MAX_PARAMS_DEPTH: usize = 8;
 
 type Reply<T, S> = Result<Json<T>, Failure<S>>;
 
@@ -63,6 +71,7 @@ pub struct EventRequest {
     pub country: String,
     #[oai(validator(min_length = 1, max_length = 255))]
     pub session_id: String,
+    /// At most 16 KiB, with objects and arrays in at most 8 levels.
     #[oai(nullable)]
     pub params: Option<JsonObject>,
     /// Further members are ignored.
@@ -116,6 +125,11 @@ impl SmartAppPush {
     /// Tell of an event
     ///
     /// Creates the device when its `device_token` is not known, else notes what is new of it. The event itself is not kept.
+    /// Where the device is another user's, messages to the token go to `app_user_id` from then on, and the device stays whose
+    /// it is.
+    ///
+    /// With a publishable key, too many events of a device in a minute, and too many new devices of an app in an hour, are
+    /// answered with 429.
     #[oai(
         path = "/events",
         method = "post",
@@ -129,7 +143,9 @@ impl SmartAppPush {
     ) -> Reply<EventResponse, BodyKeyed> {
         let event = body.value;
         let caller = authenticated(app, request, &event.tenant_id, &event.api_key).await?;
-        let id = devices::event(app, caller.app.app.id, &event.sighting()?).await?;
+        let sighting = event.sighting()?;
+        let id = devices::event(app, &caller, &sighting).await;
+        let id = id.map_err(refused)?;
         Ok(Json(EventResponse {
             fingerprint: id.to_string(),
         }))
@@ -140,8 +156,9 @@ impl SmartAppPush {
     /// Firebase rotates FCM registration tokens. This swaps the old one for the new one in place: there is no second device.
     /// To ask again for a swap that was done succeeds again.
     ///
-    /// Where the new token belongs to a device of the same user already, the two records merge and the older one goes; where
-    /// it belongs to a different user's, the answer is 409.
+    /// Where the new token belongs to a device of the same user already, the two records merge and the older one goes, or the
+    /// one that nobody is signed in on; where it belongs to a different user's, the answer is 409. Records of two users, or
+    /// that are both in use, never merge: the old token is dead then, and the new one stays where it is.
     #[oai(
         path = "/devices/refresh-token",
         method = "post",
@@ -155,7 +172,9 @@ impl SmartAppPush {
     ) -> Reply<SwapResponse, BodyKeyedChange> {
         let swap = body.value;
         let caller = authenticated(app, request, &swap.tenant_id, &swap.api_key).await?;
-        devices::swap(app, caller.app.app.id, &swap.into_swap()?).await?;
+        let swap = swap.into_swap()?;
+        let swapped = devices::swap(app, &caller, &swap).await;
+        swapped.map_err(refused)?;
         Ok(Json(SwapResponse { success: true }))
     }
 }
@@ -176,8 +195,15 @@ async fn authenticated<S: Statuses>(
             cors::show(request, &caller.app.app);
             Ok(caller)
         }
-        Err(Error::InvalidKey) => Err(Refused::InvalidKey.into()),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// A wrong key has a status of its own here.
+fn refused<S: Statuses>(error: Error) -> Failure<S> {
+    match error {
+        Error::InvalidKey => Refused::InvalidKey.into(),
+        other => other.into(),
     }
 }
 
@@ -199,13 +225,13 @@ impl EventRequest {
             let message = "must be a time in RFC 3339, with offset";
             violations.push(Violation::new("event_time", message));
         }
+        violations.extend(check_user(self.app_user_id.as_deref()));
+        violations.extend(self.params.as_ref().and_then(check_params));
         if !violations.is_empty() {
             return Err(Error::Invalid(violations));
         }
         Ok(Sighting {
-            id: None,
-            client_id: None,
-            push_token: Some(PlainSecret::from_text(&self.device_token)),
+            push_token: PlainSecret::from_text(&self.device_token),
             sub: self.app_user_id,
             details,
         })
@@ -221,12 +247,44 @@ impl SwapRequest {
         if self.old_token == self.new_token {
             return Err(Error::invalid("new_token", "must differ from old_token"));
         }
+        if let Some(violation) = check_user(self.app_user_id.as_deref()) {
+            return Err(Error::Invalid(vec![violation]));
+        }
         Ok(Swap {
             old: PlainSecret::from_text(&self.old_token),
             new: PlainSecret::from_text(&self.new_token),
             sub: self.app_user_id,
             platform: self.platform.map(Platform::from),
         })
+    }
+}
+
+/// That the user is no registered device: nobody else is called so.
+fn check_user(sub: Option<&str>) -> Option<Violation> {
+    let message = "must not begin with device:, as those of registered devices do";
+    sub.is_some_and(device::is_device)
+        .then(|| Violation::new("app_user_id", message))
+}
+
+/// That what is not kept is not large either.
+fn check_params(params: &JsonObject) -> Option<Violation> {
+    let params = Value::Object(params.0.clone());
+    let message = if params.to_string().len() > MAX_PARAMS_BYTES {
+        "must have at most 16 KiB"
+    } else if depth(&params) > MAX_PARAMS_DEPTH {
+        "must have objects and arrays in at most 8 levels"
+    } else {
+        return None;
+    };
+    Some(Violation::new("params", message))
+}
+
+/// How deep objects and arrays are in each other.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+        _ => 0,
     }
 }
 

@@ -48,8 +48,8 @@ pub struct RegistrationRefreshResponse {
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", example)]
 pub struct RegistrationTokenRequest {
-    /// What the device is called. One that is not known is made.
-    #[oai(validator(min_length = 1, max_length = 255))]
+    /// What the device is called: `sub` of its sessions is `device:` and this. One that is not known is made.
+    #[oai(validator(min_length = 1, max_length = 248))]
     pub device_id: String,
     /// RFC 3339: when its first token ends. Each token after it lives as long as that. By default, as the app's
     /// `registration_expire` says.
@@ -57,6 +57,13 @@ pub struct RegistrationTokenRequest {
     pub expiration_time: Option<String>,
     /// Kept, and shown again.
     pub allow_on_behalf_of_registration: bool,
+    /// Claims of the sessions that the device begins: as the further members of `sign`, and with the same rules.
+    #[oai(nullable)]
+    pub claims: Option<JsonObject>,
+    /// What these sessions may be for, beside the `device_audiences` of the app. The first one is that of a session that asks
+    /// for none.
+    #[oai(nullable, validator(max_items = 50))]
+    pub audiences: Option<Vec<String>>,
     /// Further members are ignored.
     #[oai(flatten)]
     pub rest: JsonObject,
@@ -116,7 +123,7 @@ impl Spotflow {
 
     /// Create a registration token
     ///
-    /// Of a device that has one, too: what it has is dead then. Of several that do so at once for one device, one wins, and the
+    /// `claims` and `audiences` hold for all tokens that follow this one. Of a device that has one, too: what it has is dead then. Of several that do so at once for one device, one wins, and the
     /// others are told 409.
     #[oai(
         path = "/workspaces/:app_id/devices/registration-tokens/create",
@@ -134,6 +141,8 @@ impl Spotflow {
             client_id: request.device_id,
             expires_at: expiration(request.expiration_time.as_deref())?,
             allow_on_behalf_of_registration: request.allow_on_behalf_of_registration,
+            claims: request.claims.map(|claims| claims.0).unwrap_or_default(),
+            audiences: request.audiences.unwrap_or_default(),
         };
         match registration::create(app, &caller, &new).await {
             Ok(created) => Ok(Json(RegistrationTokenResponse::of(new.client_id, &created))),
@@ -211,6 +220,8 @@ impl Example for RegistrationTokenRequest {
             device_id: "test-device-01".to_owned(),
             expiration_time: None,
             allow_on_behalf_of_registration: true,
+            claims: None,
+            audiences: Some(vec!["telemetry".to_owned()]),
             rest: JsonObject::default(),
         }
     }

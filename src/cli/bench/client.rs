@@ -12,6 +12,7 @@ use super::{
     connection::{Address, Connection, Endpoint},
     course::{Course, Phase, micros_since},
     failure::{Done, Failure},
+    token::forge,
     wire::{Answer, Grant, Verified},
 };
 
@@ -60,6 +61,7 @@ struct Calls {
     verify: Endpoint,
     /// The end of each body of `sign`, after the subject.
     claims: String,
+    app_id: String,
     /// The first so many pairs of each client are among the samples.
     first_samples: u64,
 }
@@ -82,6 +84,7 @@ impl Client {
             renew: endpoint("renew")?,
             verify: endpoint("verify")?,
             claims: claims(),
+            app_id: app.id.clone(),
             first_samples: SAMPLES.div_ceil(u64::from(load.connections)),
         });
         let mut clients = Vec::new();
@@ -120,6 +123,7 @@ impl Client {
                 Operation::Renew => self.renew_next().await?,
                 Operation::Sign => self.sign_next().await?,
                 Operation::Verify => self.verify_next().await?,
+                Operation::Forged => self.forge_next().await?,
             };
             self.turn = (self.turn + 1) % self.sessions.len();
             course.count();
@@ -184,6 +188,23 @@ impl Client {
             ));
         }
         Ok(Answered::Done)
+    }
+
+    async fn forge_next(&mut self) -> Done<Answered> {
+        let turn = &self.sessions[self.turn];
+        let forged = forge(&turn.auth_token, &turn.refresh_token, &self.calls.app_id)
+            .ok_or_else(|| Failure::of("the server issued a token that is none"))?;
+        let body = renewal(&forged);
+        let answer = self.connection.exchange(&self.calls.renew, body).await?;
+        match answer.status {
+            StatusCode::SERVICE_UNAVAILABLE => Ok(Answered::Unavailable),
+            StatusCode::BAD_REQUEST
+                if answer.code().as_deref() == Some("refresh_token_invalid") =>
+            {
+                Ok(Answered::Done)
+            }
+            _ => Err(answer.refusal("refuse a forged refresh token")),
+        }
     }
 
     async fn sign(&mut self, sub: &str) -> Done<Answer> {

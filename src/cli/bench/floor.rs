@@ -47,6 +47,7 @@ impl Floor {
             Operation::Renew => (Some(refresh.clone()), vec![auth, refresh]),
             Operation::Sign => (None, vec![auth, refresh]),
             Operation::Verify => (Some(auth), vec![]),
+            Operation::Forged => (Some(refresh), vec![]),
         };
 
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).during(what)?;

@@ -183,6 +183,7 @@ impl Operation {
             Self::Renew => ["renewals", "renewal"],
             Self::Sign => ["sessions", "session"],
             Self::Verify => ["verdicts", "verdict"],
+            Self::Forged => ["refusals", "refusal"],
         }
     }
 
@@ -191,7 +192,7 @@ impl Operation {
         match self {
             Self::Renew => "1 verification + 2 signatures",
             Self::Sign => "2 signatures",
-            Self::Verify => "1 verification",
+            Self::Verify | Self::Forged => "1 verification",
         }
     }
 }

@@ -6,6 +6,7 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
 use serde::Deserialize;
+use serde_json::json;
 
 /// An ES256 token, taken apart.
 pub struct Token<'a> {
@@ -53,6 +54,22 @@ impl<'a> Token<'a> {
         let claims = serde_json::from_slice(&claims).ok()?;
         (header.alg == "ES256").then_some(claims)
     }
+}
+
+/// A refresh token as whoever sees the auth token of a session can make it up, with a signature that is none. The header is
+/// that of the refresh token: it is the same for all of a key.
+pub fn forge(auth: &str, refresh: &str, app_id: &str) -> Option<String> {
+    let (auth, refresh) = (Token::parse(auth)?, Token::parse(refresh)?);
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(auth.claims).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
+    let known = |name: &str| claims.get(name).cloned();
+    let claims = json!({
+        "iss": known("iss"), "aud": format!("urn:renewd:app:{app_id}:renew"), "iat": known("iat"), "nbf": known("nbf"),
+        "exp": known("exp"), "jid": known("jid"), "sid": known("sid"), "type": "refresh",
+    });
+    let claims = BASE64_URL_SAFE_NO_PAD.encode(claims.to_string());
+    let signature = BASE64_URL_SAFE_NO_PAD.encode([7; 64]);
+    Some(format!("{}.{claims}.{signature}", refresh.header))
 }
 
 /// A public key as the server hands it out: base64 of its PEM.

@@ -5,12 +5,15 @@ use entity::{
     time::Span,
 };
 use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel, SqlErr};
+use serde_json::{Map, Value};
 
 use crate::{
     app::App,
-    apps::{ATTEMPTS, Caller},
+    apps::{ATTEMPTS, Caller, check_audiences},
     audit::{Action, Event, record},
+    devices::raced,
     error::{Error, Result},
+    sessions::Claims,
 };
 
 /// Seconds that a token may live at most: a hundred years.
@@ -27,6 +30,9 @@ pub struct NewRegistration {
     /// When its first token ends. Each token after it lives as long as the first one.
     pub expires_at: Option<Timestamp>,
     pub allow_on_behalf_of_registration: bool,
+    /// The claims of its sessions, and what those may be for.
+    pub claims: Map<String, Value>,
+    pub audiences: Vec<String>,
 }
 
 /// The first token. It is shown this once.
@@ -34,6 +40,20 @@ pub struct NewRegistration {
 pub struct Created {
     pub token: PlainSecret,
     pub row: registration_token::Model,
+}
+
+impl NewRegistration {
+    /// That a subject can be made of the name, and sessions of the rest.
+    fn check(&self) -> Result<()> {
+        if self.client_id.chars().count() > device::LONGEST_NAME {
+            let message = format!("must have at most {} characters", device::LONGEST_NAME);
+            return Err(Error::invalid("deviceId", message));
+        }
+        if let Some(violation) = check_audiences("audiences", &self.audiences) {
+            return Err(Error::Invalid(vec![violation]));
+        }
+        Claims::of_registration(&self.audiences, &self.claims).map(|_| ())
+    }
 }
 
 /// Begins the lineage of the device. If it has one, that ends: a device that lost its token, or never got it, is registered
@@ -44,10 +64,12 @@ pub struct Created {
 /// time; those of the store.
 pub async fn create(app: &App, caller: &Caller, new: &NewRegistration) -> Result<Created> {
     let app_id = caller.app.app.id;
+    new.check()?;
     // Whoever registers the device after this has won.
     let known = || known_lineage(app, app_id, &new.client_id);
     let known = app.store.retry(known).await?;
-    app.store.retry(|| attempt(app, caller, new, known)).await
+    let attempt = async |caller: Caller| attempt(app, &caller, new, known).await;
+    Box::pin(caller.act(app, attempt)).await
 }
 
 async fn known_lineage(
@@ -56,7 +78,7 @@ async fn known_lineage(
     client_id: &str,
 ) -> Result<Option<RegistrationTokenId>> {
     let db = &app.store.reader;
-    let Some(device) = device::find_by_client(db, app_id, client_id).await? else {
+    let Some(device) = device::find_registered(db, app_id, client_id).await? else {
         return Ok(None);
     };
     let row = registration_token::find_of_device(db, app_id, device.id).await?;
@@ -77,7 +99,7 @@ async fn attempt(
         return Err(Error::invalid("expirationTime", message));
     }
     for _ in 0..ATTEMPTS {
-        let transaction = app.store.begin().await?;
+        let transaction = caller.actor.begin(app).await?;
         let policy = app::find(&transaction, app_id).await?;
         let policy = policy.ok_or(Error::NotFound("app"))?;
         let Some(device_id) = hold(app, &transaction, app_id, &new.client_id, now).await? else {
@@ -115,6 +137,9 @@ async fn attempt(
             expires_at,
             lifetime: lifetime.map(Span::as_seconds_ceil),
             allow_on_behalf_of_registration: new.allow_on_behalf_of_registration,
+            sub: Some(device::subject_of(&new.client_id)),
+            claims: Some(Value::Object(new.claims.clone()).to_string()),
+            audiences: Some(Value::from(new.audiences.as_slice()).to_string()),
             // The hour goes on: a new lineage is no way around the limit.
             window_started_at: old.as_ref().map_or(now, |old| old.window_started_at),
             window_count: old.as_ref().map_or(0, |old| old.window_count),
@@ -139,16 +164,24 @@ async fn hold(
     client_id: &str,
     now: Timestamp,
 ) -> Result<Option<DeviceId>> {
-    match device::find_by_client(db, app_id, client_id).await? {
+    match device::find_registered(db, app_id, client_id).await? {
         Some(device) if device.is_disabled() => Err(Error::DeviceDisabled),
         Some(device) => {
             let is_held = device::hold_live(db, app_id, device.id, now).await?;
+            if is_held && device.sub.is_none() {
+                // A process of the release before made it.
+                let name = device::subject_of(client_id);
+                device::name_subject(db, device.id, name)
+                    .await
+                    .map_err(raced)?;
+            }
             Ok(is_held.then_some(device.id))
         }
         None => {
             let id = app.rng.with(|rng| DeviceId::mint(now, rng));
             let row = device::Model {
                 client_id: Some(client_id.to_owned()),
+                sub: Some(device::subject_of(client_id)),
                 ..device::Model::new(id, app_id, now)
             };
             match row.into_active_model().insert(db).await {

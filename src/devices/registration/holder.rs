@@ -6,11 +6,13 @@ use entity::{
     PlainSecret, RegistrationTokenId, SecretHash, Timestamp, device,
     registration_token::{self, Model},
 };
+use sea_orm::ConnectionTrait;
 
 use super::lineage::{Presented, is_known};
 use crate::{
     app::App,
     apps::LoadedApp,
+    devices::commit,
     error::{Error, RegistrationRefusal as Refusal, Result},
 };
 
@@ -47,7 +49,26 @@ impl Token {
     /// # Errors
     /// When it is neither, or the device is disabled, or its app deleted; those of the store.
     pub async fn holder(&self, app: &App, now: Timestamp) -> Result<Holder> {
-        let db = &app.store.reader;
+        match self.find_holder(app, &app.store.reader, now).await {
+            // A device that is told so gives its token up: not by what a server says that has not noticed yet that another
+            // one took its place.
+            Err(Error::RegistrationToken(_)) if app.store.is_server() => {
+                let transaction = app.store.begin().await?;
+                app.store.prove(&transaction).await?;
+                let found = self.find_holder(app, &transaction, now).await;
+                commit(app, transaction).await?;
+                found
+            }
+            found => found,
+        }
+    }
+
+    async fn find_holder(
+        &self,
+        app: &App,
+        db: &impl ConnectionTrait,
+        now: Timestamp,
+    ) -> Result<Holder> {
         let row = registration_token::find(db, self.id).await?;
         let row = row
             .filter(|row| is_known(row, &self.hash, now))

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     app::App,
     apps::ATTEMPTS,
+    devices::commit,
     error::{Error, Result},
 };
 
@@ -56,7 +57,14 @@ async fn attempt(app: &App, token: &Token) -> Result<Refreshed> {
         let Some(row) = registration_token::find(&transaction, token.id).await? else {
             continue;
         };
-        let decision = lineage::refresh(&row, presented, &hash)?;
+        let decision = match lineage::refresh(&row, presented, &hash) {
+            Ok(decision) => decision,
+            Err(refusal) => {
+                // What it says was so at the server that commits this.
+                commit(app, transaction).await?;
+                return Err(refusal.into());
+            }
+        };
         let is_repeated = matches!(decision, Next::Replaced(_));
         let (Next::Advanced(after) | Next::Replaced(after)) = decision;
         if registration_token::advance(&transaction, &row, &after).await? {

@@ -10,7 +10,7 @@ use entity::{
     session::{self, Revocation, Target},
 };
 use sea_orm::ConnectionTrait;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
     holder::{Holder, Token},
@@ -24,11 +24,11 @@ use crate::{
     sessions::{self, Claims, Client, Grant, NewSession},
 };
 
-/// Begins a session on the device that holds `token`. Its subject is the device: what the client calls it, else its id. The
-/// token stays what it is.
+/// Begins a session on the device that holds `token`. Its subject and its claims are those that the registration was made
+/// with, whatever became of its rows. The token stays what it is.
 ///
 /// # Errors
-/// When the token is not the current one of a live lineage of the app, nor its parent within the grace, or the device has used
+/// When the audience is none that the registration or the policy of the app has; when the token is not the current one of a live lineage of the app, nor its parent within the grace, or the device has used
 /// it too often; when the device is disabled; those of the store.
 pub async fn begin_session(
     app: &App,
@@ -39,23 +39,60 @@ pub async fn begin_session(
 ) -> Result<Grant> {
     let token = Token::read(token)?;
     let holder = app.store.retry(|| check(app, loaded, &token)).await?;
-    let device = &holder.device;
-    let audience = audience.unwrap_or_else(|| loaded.app.issuer().into());
-    let new = NewSession {
-        sub: match &device.client_id {
-            Some(name) => name.clone(),
-            None => device.id.to_string(),
-        },
-        ip: client.ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        user_agent: client.user_agent.unwrap_or_default(),
-        device_id: Some(device.id),
-        // None of its choice: a device says nothing of its rights.
-        claims: Claims::new(audience, None, Map::new())?,
+    // By the app as it is when the session begins: what another process has forbidden meanwhile is not allowed.
+    let new = |loaded: &LoadedApp| {
+        let audience = allowed(&loaded.app, &holder.row, audience.clone())?;
+        let claims = holder.row.claims.as_deref().unwrap_or("{}");
+        let claims = serde_json::from_str(claims).map_err(Error::internal)?;
+        Ok(NewSession {
+            sub: subject(&holder),
+            ip: client.ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            user_agent: client.user_agent.clone().unwrap_or_default(),
+            device_id: Some(holder.device.id),
+            // None of its choice: a device says nothing of its rights.
+            claims: Claims::new(audience, None, claims)?,
+        })
     };
     let grant = Box::pin(sessions::begin(app, loaded, new)).await?;
     let confirm = || confirm(app, &token, &holder, grant.session_id);
     app.store.retry(confirm).await?;
     Ok(grant)
+}
+
+/// The subject that the registration was made for.
+fn subject(holder: &Holder) -> String {
+    match (&holder.row.sub, &holder.device.client_id) {
+        (Some(sub), _) => sub.clone(),
+        // A process of the release before made it, and told the name only.
+        (None, Some(name)) if name.chars().count() <= device::LONGEST_NAME => {
+            device::subject_of(name)
+        }
+        (None, _) => device::subject_of(&holder.device.id.to_string()),
+    }
+}
+
+/// The audience of the session: the one that is asked for, each of several, if the registration or the policy has it; else
+/// the first one of these, or the app where there is none.
+fn allowed(
+    policy: &apps::Model,
+    row: &registration_token::Model,
+    asked: Option<Value>,
+) -> Result<Value> {
+    let own = row.audiences.as_deref().unwrap_or("[]");
+    let own: Vec<String> = serde_json::from_str(own).map_err(Error::internal)?;
+    let app_id = policy.id.to_string();
+    let mut all: Vec<&str> = own.iter().map(String::as_str).collect();
+    all.extend(policy.device_audiences());
+    if all.is_empty() {
+        all.push(&app_id);
+    }
+    let has = |value: &Value| value.as_str().is_some_and(|text| all.contains(&text));
+    match asked {
+        None => Ok(all.first().copied().into()),
+        Some(Value::Array(list)) if list.iter().all(has) => Ok(list.into()),
+        Some(one) if has(&one) => Ok(one),
+        Some(_) => Err(Error::AudienceNotAllowed),
+    }
 }
 
 /// Whoever holds the token, if a session may begin by it now.

@@ -4,8 +4,8 @@ use entity::{AppId, DeviceId, Timestamp, device, session::TokenMac};
 use rand::SeedableRng;
 use renewd::{audit::Actor, jobs::purge, master};
 use sea_orm::{
-    ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter, QueryTrait,
-    entity::prelude::*,
+    ConnectionTrait, EntityTrait, ExprTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
+    QueryTrait, entity::prelude::*,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -161,7 +161,7 @@ async fn no_request_scans_the_devices() {
         let mut draw = rand::rngs::ChaCha12Rng::seed_from_u64(u64::from(index));
         device::Model {
             client_id: Some(format!("name {index}")),
-            sub: Some(format!("user {index}")),
+            sub: Some(format!("user {}", index % 16)),
             push_token_mac: Some(mac(index)),
             push_parent_mac: Some(mac(!index)),
             ..device::Model::new(DeviceId::mint(now, &mut draw), id, now)
@@ -184,8 +184,21 @@ async fn no_request_scans_the_devices() {
         (of_app().filter(tokens), "ux_device_push_token"),
         (of_app().filter(parents), "ix_device_push_parent"),
         (
-            of_app().filter(device::Column::ClientId.eq("name 7")),
-            "ux_device_client_id",
+            of_app()
+                .filter(device::Column::ClientId.eq("name 7"))
+                .filter(device::Column::Sub.eq("user 7")),
+            "ux_device_client_id_sub",
+        ),
+        // As a registered device is looked for.
+        (
+            of_app()
+                .filter(device::Column::ClientId.eq("name 7"))
+                .filter(
+                    device::Column::Sub
+                        .eq("user 7")
+                        .or(device::Column::Sub.is_null()),
+                ),
+            "ux_device_client_id_sub",
         ),
         (device::of(id, Some("user 7")), "ix_device_sub"),
         (

@@ -1,12 +1,13 @@
 //! A backend registers devices.
 
+use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel};
 use serde_json::{Value, json};
 
 use super::{
-    DEVICE, assert_gone, assert_refreshed, at, count, create, create_with, device_id, refresh,
-    registration,
+    DEVICE, SUBJECT, assert_gone, assert_refreshed, at, count, create, create_with, device_id,
+    refresh, registration,
 };
-use crate::support::TestServer;
+use crate::support::{TestServer, decode};
 
 /// A device that is registered again has one lineage: the new one.
 #[tokio::test]
@@ -126,51 +127,41 @@ async fn a_registered_device_may_be_away_for_long() {
     assert_refreshed(&refresh(&server, &token).await, 201, Value::Null);
 }
 
-/// Two records turn out to be of one device: it goes on with the registration that there is.
+/// A process of the release before, which runs beside this one for a while, gives no subject to what it registers.
 #[tokio::test]
-async fn a_registration_outlives_a_merge() {
+async fn what_the_release_before_registered_is_the_same_device() {
     let server = TestServer::start().await;
     let app = server.app().await;
     let token = create(&app, DEVICE).await;
-    // It was known by its push token alone until it tells its name, by way of an app that is signed in.
-    let mut event = json!({
-        "tenant_id": app.id, "api_key": app.publishable_key, "event_name": "open",
-        "event_time": at(0), "device_token": "T1", "platform": "android",
-        "push_permission_granted": true, "timezone": "Europe/Berlin", "language": "en",
-        "country": "DE", "session_id": "s",
-    });
-    let seen = server.anon().post("/events", event.clone()).await;
-    assert_eq!(seen.status, 200, "{}", seen.raw);
-    assert_eq!(count(&server).await, (2, 1));
-    let auth = format!("Bearer {}", app.sign().await.auth_token());
-    let told = server
-        .anon()
-        .with_header("authorization", &auth)
-        .with_header("referer", "https://app.example.com")
-        .send_json(
-            poem::http::Method::PUT,
-            "/web/json/plugin/com.kinnara.kecakplugins.mobileapi.RefreshTokenApi/service",
-            json!({"fcm_token": "T1", "device_id": DEVICE}),
-        )
-        .await;
-    assert_eq!(told.status, 200, "{}", told.raw);
-    assert_eq!(count(&server).await, (1, 1));
-    let token = assert_refreshed(&refresh(&server, &token).await, 201, Value::Null);
+    let id = device_id(&app).await;
+    let db = &server.app.store.writer;
+    let mut row = entity::device::Entity::find()
+        .one(db)
+        .await
+        .unwrap()
+        .unwrap();
+    row.sub = None;
+    entity::device::save(db, row).await.unwrap();
+    let lineage = entity::registration_token::Entity::find().one(db).await;
+    let mut lineage = lineage.unwrap().unwrap();
+    (lineage.sub, lineage.claims, lineage.audiences) = (None, None, None);
+    let lineage = lineage.into_active_model().reset_all();
+    lineage.update(db).await.unwrap();
 
-    // The older record goes, which is the one that was registered.
-    server.advance(60);
-    event["device_token"] = json!("T2");
-    event["app_user_id"] = json!("test@test.com");
-    let seen = server.anon().post("/events", event).await;
-    assert_eq!(seen.status, 200, "{}", seen.raw);
-    let swap = json!({
-        "tenant_id": app.id, "api_key": app.publishable_key, "old_token": "T1", "new_token": "T2",
-        "app_user_id": "test@test.com",
-    });
-    let before = device_id(&app).await;
-    let swapped = server.anon().post("/devices/refresh-token", swap).await;
-    assert_eq!(swapped.body, json!({"success": true}));
-    assert_ne!(device_id(&app).await, before);
-    assert_eq!(count(&server).await, (1, 1));
-    assert_refreshed(&refresh(&server, &token).await, 201, Value::Null);
+    let path = app.path("devices/session");
+    let begun = app
+        .mobile()
+        .post(&path, json!({"registration_token": token}))
+        .await;
+    let (_, claims) = decode(&begun.auth_token());
+    assert_eq!(
+        (&claims["sub"], &claims["aud"]),
+        (&json!(SUBJECT), &json!(app.id))
+    );
+    // Its backend registers it anew.
+    create(&app, DEVICE).await;
+    assert_eq!(device_id(&app).await, id);
+    let shown = app.backend().get(&app.path(&format!("devices/{id}"))).await;
+    assert_eq!(shown.body["sub"], SUBJECT);
+    assert_gone(&refresh(&server, &token).await, "invalid");
 }

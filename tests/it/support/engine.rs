@@ -86,7 +86,7 @@ pub async fn connect(data: &Path) -> DatabaseConnection {
 }
 
 /// Runs each of these statements, the one that the engine under test understands.
-pub async fn run(db: &DatabaseConnection, statements: &[[&str; 3]]) {
+pub async fn run(db: &impl ConnectionTrait, statements: &[[&str; 3]]) {
     for [sqlite, postgres, mysql] in statements {
         let statement = sql(sqlite, postgres, mysql);
         if !statement.is_empty() {
@@ -97,7 +97,7 @@ pub async fn run(db: &DatabaseConnection, statements: &[[&str; 3]]) {
 
 /// From now on `event`, such as BEFORE UPDATE, on the table fails, with `cause` for the log: a defect, as far as the server
 /// can tell.
-pub async fn poison(db: &DatabaseConnection, event: &str, table: &str, cause: &str) {
+pub async fn poison(db: &impl ConnectionTrait, event: &str, table: &str, cause: &str) {
     let when = format!("CREATE TRIGGER poison {event} ON {table}");
     run(
         db,
@@ -117,7 +117,7 @@ pub async fn poison(db: &DatabaseConnection, event: &str, table: &str, cause: &s
 
 /// From now on no transaction that changes a session is committed. Where an engine has no trigger that waits for the commit,
 /// the change itself fails.
-pub async fn poison_commit(db: &DatabaseConnection) {
+pub async fn poison_commit(db: &impl ConnectionTrait) {
     run(
         db,
         &[
@@ -143,7 +143,7 @@ fn raising(cause: &str) -> String {
 }
 
 /// The table can be changed again.
-pub async fn cure(db: &DatabaseConnection, table: &str) {
+pub async fn cure(db: &impl ConnectionTrait, table: &str) {
     let on = format!("DROP TRIGGER poison ON {table}");
     run(
         db,
@@ -173,7 +173,8 @@ pub fn drop_databases(url: &str, process: u32) {
     execute(url, drops.collect());
 }
 
-fn execute(url: &str, statements: Vec<String>) {
+/// Runs these statements on a connection of their own.
+pub fn execute(url: &str, statements: Vec<String>) {
     on_a_thread(url, async move |db| {
         for statement in statements {
             db.execute_unprepared(&statement).await.unwrap();

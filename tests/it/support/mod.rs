@@ -4,19 +4,21 @@ mod answer;
 mod capture;
 mod client;
 pub mod engine;
+mod silence;
 
 use std::sync::{
     Arc,
     atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
-use entity::Timestamp;
+use entity::{Timestamp, time::Span};
 use poem::{EndpointExt, Response, endpoint::BoxEndpoint};
 use rand::{SeedableRng, rngs::ChaCha12Rng};
 use renewd::{
     app::App,
     clock::{Clock, Rng},
     config::{Config, Secrets},
+    jobs,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -24,6 +26,7 @@ use tempfile::TempDir;
 pub use answer::{Answer, decode};
 pub use capture::Capture;
 pub use client::Client;
+pub use silence::Silencer;
 
 /// The root key of every test server.
 pub const ROOT_KEY: &str = "root-key-of-the-tests-0123456789";
@@ -35,6 +38,8 @@ pub struct TestServer {
     pub app: Arc<App>,
     endpoint: Arc<BoxEndpoint<'static, Response>>,
     millis: Arc<AtomicI64>,
+    /// By how much the clock was set.
+    set: Arc<AtomicI64>,
     pub dir: TempDir,
 }
 
@@ -65,8 +70,22 @@ impl TestServer {
 
     /// On the store that is in `dir`.
     pub async fn start_in(dir: TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        Box::pin(Self::start_at(START_MILLIS, dir, change)).await
+    }
+
+    /// The same with a clock that shows another time.
+    pub async fn start_at(
+        start_millis: i64,
+        dir: TempDir,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config::load(None, Default::default()).unwrap();
         config.data_dir = dir.path().join("data");
+        if !engine::nodes().is_empty() {
+            // Many tests share the server and this machine.
+            config.database_timeout_ms = 20_000;
+            config.database_statement_timeout_ms = 15_000;
+        }
         change(&mut config);
         if config.database_url.is_empty() {
             config.database_url = engine::database_url(&config.data_dir);
@@ -75,20 +94,32 @@ impl TestServer {
             root_key: Some(entity::PlainSecret::from_text(ROOT_KEY)),
             ..Secrets::default()
         };
-        let millis = Arc::new(AtomicI64::new(START_MILLIS));
-        let shown = millis.clone();
-        let clock = Clock::from_fn(move || Timestamp::from_millis(shown.load(Ordering::SeqCst)));
+        let millis = Arc::new(AtomicI64::new(start_millis));
+        let set = Arc::new(AtomicI64::new(0));
+        let (shown, added, ran) = (millis.clone(), set.clone(), millis.clone());
+        let clock = Clock::from_fns(
+            move || {
+                let passed = shown.load(Ordering::SeqCst);
+                Timestamp::from_millis(passed + added.load(Ordering::SeqCst))
+            },
+            move || Span::millis(ran.load(Ordering::SeqCst)),
+        );
         // Two servers on one store do not draw the same.
         static SERVERS: AtomicU64 = AtomicU64::new(7);
         let seed = SERVERS.fetch_add(1, Ordering::Relaxed);
         let rng = Rng::new(ChaCha12Rng::seed_from_u64(seed));
-        let opened = App::open(config, secrets, clock, rng).await.unwrap();
+        let opened = Box::pin(App::open(config, secrets, clock, rng))
+            .await
+            .unwrap();
         let app = Arc::new(opened.app);
+        // As the jobs do first.
+        Box::pin(jobs::clock::look(&app)).await.unwrap();
         let endpoint = Arc::new(renewd::api::endpoint(app.clone()).boxed());
         Self {
             app,
             endpoint,
             millis,
+            set,
             dir,
         }
     }
@@ -99,16 +130,30 @@ impl TestServer {
         self.dir
     }
 
-    /// Moves the clock.
+    /// Sets the clock, though no time passes.
+    pub fn set_clock(&self, seconds: i64) {
+        self.set.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+
+    /// Time passes.
     pub fn advance(&self, seconds: i64) {
         self.millis.fetch_add(seconds * 1000, Ordering::SeqCst);
     }
 
     /// A second server on the same store.
     pub async fn second_process(&self) -> Self {
+        self.second_process_with(|_| ()).await
+    }
+
+    /// The same with settings that `change` made.
+    pub async fn second_process_with(&self, change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = self.app.config.data_dir.clone();
-        Self::start_in(dir, |config| config.data_dir = data).await
+        Self::start_in(dir, |config| {
+            config.data_dir = data;
+            change(config);
+        })
+        .await
     }
 
     /// An app that an earlier server on this store made.

@@ -1,7 +1,9 @@
 //! Apps as the root key makes, changes, lists and deletes them, and what their keys open.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use entity::setting;
 use keys::{Algorithm, KeyType};
+use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 use super::{Door, ID, start};
@@ -37,7 +39,8 @@ async fn policies_have_limits() {
         "issuer": ["", "é".repeat(256), 5, "a\nb"], "max_sessions_per_subject": [0, -1, 10_001, 1.5, "1"],
         "token_expire": life, "refresh_expire": life, "session_expire": life, "rotation_period": life,
         "registration_expire": life, "registration_grace": wait, "push_binding": [0, "true"],
-        "token_notbefore": wait, "refresh_notbefore": wait, "refresh_grace": wait,
+        "device_audiences": ["a", {}, [""], ["a\nb"], ["é".repeat(256)], vec!["a"; 51]],
+        "token_notbefore": wait, "refresh_notbefore": wait, "refresh_grace": [-1, 61, 31_536_000, 0.5, "0", false],
         "tokenExpire": [60], "issued_after": [0], "allowed_origins": ["https://a.example", {}],
     });
     let right = json!({
@@ -46,7 +49,8 @@ async fn policies_have_limits() {
         "token_expire": [60, 31_536_000], "refresh_expire": [60, 31_536_000],
         "session_expire": [60, 31_536_000, null], "rotation_period": [60, 31_536_000],
         "registration_expire": [60, 31_536_000, null], "registration_grace": [0, 31_536_000], "push_binding": [true, false],
-        "token_notbefore": [0, 59], "refresh_notbefore": [0, 59], "refresh_grace": [0, 31_536_000],
+        "device_audiences": [[], ["é".repeat(255)], vec!["a"; 50]],
+        "token_notbefore": [0, 59], "refresh_notbefore": [0, 59], "refresh_grace": [60, 1, 0],
     });
     for door in [create, update] {
         door.refuses(wrong.clone()).await;
@@ -85,11 +89,138 @@ async fn a_token_is_valid_for_a_while() {
             .await
             .assert_invalid(&[wait]);
     }
-    let both = json!({"token_notbefore": 3600, "refresh_notbefore": 7200});
+    let both = json!({"token_notbefore": 3600, "refresh_notbefore": 7199});
     create
         .send(both)
         .await
         .assert_invalid(&["token_notbefore", "refresh_notbefore"]);
+}
+
+/// A client that could renew only after its auth token has ended would be without one for a while.
+#[tokio::test]
+async fn a_refresh_token_is_valid_before_the_auth_token_ends() {
+    let (server, create, update) = doors().await;
+    for door in [&create, &update] {
+        let set = |life, wait| door.send(json!({"token_expire": life, "refresh_notbefore": wait}));
+        for wait in [600, 601, 7199] {
+            set(600, wait).await.assert_invalid(&["refresh_notbefore"]);
+        }
+        assert_eq!(set(600, 599).await.status, 200, "{}", door.path);
+    }
+    update
+        .send(json!({"token_expire": 599}))
+        .await
+        .assert_invalid(&["refresh_notbefore"]);
+    update
+        .send(json!({"refresh_notbefore": 600}))
+        .await
+        .assert_invalid(&["refresh_notbefore"]);
+
+    // An app of an earlier release is served as it was, until it is changed.
+    let app = server.app().await;
+    set_columns(
+        &server,
+        "refresh_notbefore = 3600, refresh_grace = 31536000",
+    )
+    .await;
+    let first = app.sign().await;
+    let change = Door::patch(server.root(), format!("/root/{}", app.id), json!({}));
+    let broken = ["refresh_notbefore", "refresh_grace"];
+    change
+        .send(json!({"name": "b"}))
+        .await
+        .assert_invalid(&broken);
+    server.advance(3600);
+    assert_eq!(app.renew(&first.refresh_token()).await.status, 200);
+    let mended = json!({"refresh_notbefore": 0, "refresh_grace": 60});
+    assert_eq!(change.send(mended).await.status, 200);
+}
+
+/// A session that ends before its tokens are valid would be none: it could not be used, or not be renewed.
+#[tokio::test]
+async fn a_session_lives_until_its_tokens_are_valid() {
+    let (_server, create, update) = doors().await;
+    for wait in ["refresh_notbefore", "token_notbefore"] {
+        for door in [&create, &update] {
+            let set = |end: Option<i64>, seconds| {
+                door.send(json!({"token_expire": 100, "session_expire": end, wait: seconds}))
+            };
+            for seconds in [60, 61, 99] {
+                let refused = set(Some(60), seconds).await;
+                refused.assert_invalid(&[wait]);
+                assert!(refused.raw.contains("session_expire"), "{}", refused.raw);
+            }
+            for (end, seconds) in [(Some(60), 59), (Some(100), 99), (None, 99)] {
+                let answer = set(end, seconds).await;
+                assert_eq!(answer.status, 200, "{} {wait} {seconds}", door.path);
+            }
+        }
+        // The whole policy counts, not the change.
+        let end = json!({"session_expire": 99});
+        update.send(end).await.assert_invalid(&[wait]);
+        assert_eq!(update.send(json!({wait: 0})).await.status, 200);
+    }
+}
+
+/// Its own, and the one before: while a parent is answered again, a thief is not told from the client.
+#[tokio::test]
+async fn a_grace_is_at_most_a_minute() {
+    let (server, create, update) = doors().await;
+    for door in [&create, &update] {
+        let set = |life, grace| door.send(json!({"token_expire": life, "refresh_grace": grace}));
+        for (life, grace) in [(3600, 61), (60, 60), (3600, 31_536_000)] {
+            set(life, grace).await.assert_invalid(&["refresh_grace"]);
+        }
+        assert_eq!(set(60, 59).await.status, 200, "{}", door.path);
+    }
+    update
+        .send(json!({"refresh_grace": 60}))
+        .await
+        .assert_invalid(&["refresh_grace"]);
+
+    // What an earlier release took is a minute now: of the app, and of a session that was renewed by then.
+    let app = server.app().await;
+    let (kept, late) = (
+        app.sign().await.refresh_token(),
+        app.sign().await.refresh_token(),
+    );
+    set_columns(&server, "refresh_grace = 31536000").await;
+    for token in [&kept, &late] {
+        let answer = app.renew(token).await;
+        assert_eq!(
+            (answer.status, &answer.body["refresh_grace"]),
+            (200, &json!(60))
+        );
+    }
+    let until = format!(
+        "UPDATE session SET parent_until = {}",
+        (START_MILLIS / 1000 + 31_536_000) * 1000
+    );
+    server
+        .app
+        .store
+        .writer
+        .execute_unprepared(&until)
+        .await
+        .unwrap();
+    server.advance(59);
+    assert_eq!(app.renew(&kept).await.status, 200);
+    server.advance(1);
+    app.renew(&late).await.assert_refused("refresh_token_used");
+}
+
+/// Makes every app one that an earlier release took.
+async fn set_columns(server: &TestServer, columns: &str) {
+    let writer = &server.app.store.writer;
+    let update = format!("UPDATE app SET {columns}");
+    writer.execute_unprepared(&update).await.unwrap();
+    setting::advance_epoch(writer).await.unwrap();
+    server
+        .app
+        .directory
+        .follow(&server.app.store)
+        .await
+        .unwrap();
 }
 
 /// Row 12: each type of key with each algorithm.
@@ -164,6 +295,7 @@ async fn an_app_is_changed() {
         "rotation_period": 86400, "add_time": START_MILLIS / 1000, "update_time": 0, "last_key_rotate": 0,
         "issuer": "app_2", "refresh_grace": 0, "session_expire": null, "max_sessions_per_subject": null,
         "allowed_origins": [], "registration_grace": 86400, "registration_expire": null, "push_binding": false,
+        "device_audiences": [],
     });
     let steps = json!([
         [{}, {}],
@@ -178,6 +310,7 @@ async fn an_app_is_changed() {
             {"issuer": "b", "session_expire": null, "max_sessions_per_subject": null, "allowed_origins": []}],
         [{"registration_grace": 0, "registration_expire": 60, "push_binding": true},
             {"registration_grace": 0, "registration_expire": 60, "push_binding": true}],
+        [{"device_audiences": ["telemetry", "a b"]}, {"device_audiences": ["telemetry", "a b"]}],
     ]);
     assert_eq!(app.backend().get(&show).await.body, json!({"app": shown}));
     for step in steps.as_array().unwrap() {
@@ -195,11 +328,11 @@ async fn an_app_is_changed() {
         shown["update_time"] = answer.body["app"]["update_time"].clone();
         assert_eq!(answer.body, json!({"app": shown}));
     }
-    assert_eq!(shown["update_time"], START_MILLIS / 1000 + 35);
+    assert_eq!(shown["update_time"], START_MILLIS / 1000 + 40);
     let (_, claims) = crate::support::decode(&app.sign().await.auth_token());
     assert_eq!(
         (&claims["iss"], &claims["exp"]),
-        (&json!("b"), &json!(START_MILLIS / 1000 + 95))
+        (&json!("b"), &json!(START_MILLIS / 1000 + 100))
     );
 }
 

@@ -1,0 +1,69 @@
+//! A change of an app, its app-keys or its signing keys: one transaction, which counts up the epoch of the app first.
+
+use std::sync::Arc;
+
+use entity::{AppId, Timestamp, app};
+
+use crate::{
+    app::App,
+    apps::Turn,
+    audit::{Actor, Event, record},
+    error::{Error, Result},
+    store::Transaction,
+};
+
+/// A change that is under way. Nobody else changes the app until it is committed or given up.
+#[derive(Debug)]
+pub struct Revision<'a> {
+    pub db: Transaction,
+    pub now: Timestamp,
+    app: &'a App,
+    actor: &'a Actor,
+    id: AppId,
+    /// Given back last, when this process knows the change.
+    _turn: Arc<Turn>,
+}
+
+impl<'a> Revision<'a> {
+    /// Begins it.
+    ///
+    /// # Errors
+    /// When there is no such app, or the actor may not change it (any more); those of the store.
+    pub async fn begin(app: &'a App, actor: &'a Actor, id: AppId) -> Result<Self> {
+        let turn = match actor.turn() {
+            Some(turn) => turn,
+            None => Arc::new(app.turns.alone(app, id).await?),
+        };
+        let db = app.store.begin().await?;
+        let now = app.clock.now();
+        let from = actor.epoch_of(id)?;
+        // The guard is the look at the right of an app-key: of its revocation and of what is done by it, one is first.
+        let is_next = app::advance(&db, id, from).await?;
+        if from.is_none() {
+            actor.confirm(&db, now).await?;
+        }
+        if !is_next {
+            return Err(from.map_or(Error::NotFound("app"), |_| Error::Stale));
+        }
+        Ok(Self {
+            db,
+            now,
+            app,
+            actor,
+            id,
+            _turn: turn,
+        })
+    }
+
+    /// Commits it, with what is recorded of it. From then on this process knows it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn commit(self, events: impl IntoIterator<Item = Event>) -> Result<()> {
+        record(&self.db, &self.app.rng, self.now, self.actor, events).await?;
+        let committed = self.app.store.commit(self.db).await;
+        // Also when it is not known whether it was: what is in memory may be stale.
+        self.app.directory.drop_changed(self.id);
+        Ok(committed?)
+    }
+}
