@@ -1,17 +1,31 @@
 //! renewd's API as its clients call it; what is asked and answered goes into the history.
 
+mod admin;
+mod devices;
+mod grant;
+mod keys;
+mod looks;
+mod samples;
+mod sensors;
+
 use std::sync::Arc;
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use hyper::Method;
+use hyper::{Method, header::AUTHORIZATION};
 use serde_json::{Value, json};
+
+pub use admin::{Policy, Verb};
+pub use devices::{Ends, Presenter};
+pub use grant::Token;
+pub use keys::{Key, Keys, Kind};
+pub use samples::Samples;
+pub use sensors::Lineage;
 
 use crate::{
     history::{
-        Answer, Id, Issued, Logout, Micros, Presentation, Recorder, Refusal, Revocation, Role,
-        Session, Span,
+        Amendment, Answer, Cause, Claims, Ended, Ending, Grace, KeyUse, Micros, Outcome,
+        Presentation, Recorder, Refusal, Role, Session, Span,
     },
-    wire::{Addresses, Reply, Wire},
+    wire::{Addresses, Body, Reply, Wire},
 };
 
 #[derive(Debug)]
@@ -19,33 +33,27 @@ pub struct Client {
     wire: Wire,
     root_key: String,
     pub history: Arc<Recorder>,
+    pub samples: Samples,
 }
 
+/// An app, as its clients know it.
 #[derive(Clone, Debug)]
 pub struct App {
-    pub id: String,
-    pub secret_key: String,
-    pub publishable_key: String,
-    pub grace: Micros,
-}
-
-/// What a client holds of a session.
-#[derive(Clone, Debug)]
-pub struct Token {
-    pub session: usize,
-    pub issued: Issued,
-    session_id: Arc<str>,
-    refresh: Arc<str>,
-    auth: Arc<str>,
+    /// A place in the history.
+    pub index: usize,
+    pub id: Arc<str>,
+    /// Those that its clients use: they learn of new ones.
+    pub keys: Arc<Keys>,
+    pub grace: Grace,
 }
 
 /// How a session is to be ended.
 #[derive(Clone, Copy, Debug)]
-pub enum LogoutBy<'a> {
+pub enum LogoutBy {
     RefreshToken,
     AuthToken,
     Session,
-    Subject(&'a str),
+    Subject,
 }
 
 impl Client {
@@ -54,6 +62,7 @@ impl Client {
             wire: Wire::new(nodes),
             root_key,
             history,
+            samples: Samples::default(),
         }
     }
 
@@ -65,167 +74,259 @@ impl Client {
     pub async fn is_ready(&self, node: usize) -> bool {
         let reply = self
             .wire
-            .request(node, Method::GET, "/readyz", "", None)
+            .request(node, Method::GET, "/readyz", &[], None)
             .await;
-        matches!(reply, Reply::Answered(200, _))
+        reply.is_ok()
     }
 
-    pub async fn create_app(&self, name: &str, grace: u64) -> Option<App> {
-        let body = json!({
-            "name": name, "token_expire": 3600, "refresh_expire": 86400, "refresh_notbefore": 0,
-            "key_type": "ECDSA", "algo": "ES256", "rotation_period": 86400, "refresh_grace": grace,
-        });
-        let reply = self
-            .wire
-            .request(0, Method::POST, "/root/create", &self.root_key, Some(&body))
-            .await;
-        let Reply::Answered(200, app) = reply else {
-            return None;
-        };
-        Some(App {
-            id: text(&app, "app_id")?.to_owned(),
-            secret_key: text(&app, "app_key")?.to_owned(),
-            publishable_key: text(&app, "publishable_key")?.to_owned(),
-            grace: grace * 1_000_000,
-        })
-    }
-
-    /// Begins a session; `None` when that did not work, which ends nothing.
-    pub async fn sign(&self, node: usize, app: &App, role: Role, sub: &str) -> Option<Token> {
-        let body = json!({"sub": sub, "aud": "race", "ip": "192.0.2.1", "useragent": "race"});
-        let path = format!("/app/{}/sign", app.id);
+    /// Asks with a key, or without one.
+    async fn ask(
+        &self,
+        node: usize,
+        method: Method,
+        path: &str,
+        key: Option<&str>,
+        body: Option<&Value>,
+    ) -> (Span, Reply) {
         let begin = self.history.now();
+        let headers = key.map(|key| (AUTHORIZATION, key));
         let reply = self
             .wire
-            .request(node, Method::POST, &path, &app.secret_key, Some(&body))
+            .request(node, method, path, headers.as_slice(), body)
             .await;
-        let span = self.since(begin);
+        (self.history.since(begin), reply)
+    }
+
+    /// Begins a session of this user; `None` when that did not work, which ends nothing.
+    pub async fn sign(
+        &self,
+        node: usize,
+        app: &App,
+        role: Role,
+        sub: &str,
+        device: Option<&str>,
+    ) -> Option<Token> {
+        let key = app.keys.current(Kind::Secret);
+        self.sign_with(node, app, &key, role, sub, device).await
+    }
+
+    /// The same with a key that the app may not have any more.
+    pub async fn sign_with(
+        &self,
+        node: usize,
+        app: &App,
+        key: &Key,
+        role: Role,
+        sub: &str,
+        device: Option<&str>,
+    ) -> Option<Token> {
+        let claims = Claims {
+            sub: sub.to_owned(),
+            aud: "race".to_owned(),
+            mark: format!("mark of {sub}"),
+            note: format!("note of {sub}"),
+        };
+        let mut body = json!({
+            "sub": claims.sub, "aud": claims.aud, "ip": "192.0.2.1", "useragent": "race",
+            "mark": claims.mark, "personal": {"note": claims.note},
+        });
+        if let Some(device) = device {
+            body["device_id"] = device.into();
+        }
+        let path = format!("/app/{}/sign", app.id);
+        let (span, reply) = self
+            .ask(node, Method::POST, &path, Some(&key.text), Some(&body))
+            .await;
+        self.used(key, "sign", span, &reply);
         let Reply::Answered(200, body) = reply else {
-            self.unanswered(&reply, "sign");
+            // A device that is disabled, or a key that was revoked: both are expected, and the checker looks at the latter.
+            if reply.status() != Some(403) {
+                self.unanswered(&reply, "sign");
+            }
             return None;
         };
-        let Some(mut token) = read_token(&body, 0) else {
-            self.history.complain("sign: 200 without a token");
+        self.began(app, role, &body, span, claims, "sign")
+    }
+
+    /// Notes a session that began, which should have these claims.
+    fn began(
+        &self,
+        app: &App,
+        role: Role,
+        body: &Body,
+        span: Span,
+        claims: Claims,
+        verb: &str,
+    ) -> Option<Token> {
+        let place = self.history.write(|history| history.claim(claims.clone()));
+        let Some(mut token) = grant::read(body, &Arc::new(claims), place, &self.history) else {
+            self.history.complain(format!("{verb}: 200 without tokens"));
             return None;
         };
         token.session = self.history.write(|history| {
             history.sessions.push(Session {
                 role,
+                app: app.index,
                 grace: app.grace,
+                asked: place,
                 first: token.issued,
                 span,
             });
             history.sessions.len() - 1
         });
+        self.samples.take(app.index, span.end, &token);
         Some(token)
     }
 
     /// Presents the refresh token: what was answered, and the successor if it won.
     pub async fn renew(&self, node: usize, app: &App, token: &Token) -> (Answer, Option<Token>) {
-        let body = json!({"refresh_token": &*token.refresh});
+        let key = app.keys.current(Kind::Publishable);
+        self.renew_with(node, app, &key, token).await
+    }
+
+    /// The same with a key that the app may not have any more.
+    pub async fn renew_with(
+        &self,
+        node: usize,
+        app: &App,
+        key: &Key,
+        token: &Token,
+    ) -> (Answer, Option<Token>) {
+        let mut body = json!({"refresh_token": &*token.refresh});
+        if key.kind == Kind::Secret {
+            body["ip"] = "192.0.2.2".into();
+            body["useragent"] = "race".into();
+        }
         let path = format!("/app/{}/renew", app.id);
-        let begin = self.history.now();
-        let reply = self
-            .wire
-            .request(node, Method::POST, &path, &app.publishable_key, Some(&body))
+        let (span, reply) = self
+            .ask(node, Method::POST, &path, Some(&key.text), Some(&body))
             .await;
-        let span = self.since(begin);
-        let (answer, next) = match reply {
+        let (answer, next) = match &reply {
             Reply::Unknown => (Answer::Unknown, None),
             Reply::Unsent => (Answer::Unsent, None),
             Reply::Answered(503, _) => (Answer::Unavailable, None),
-            Reply::Answered(status, body) => match read_token(&body, token.session) {
-                Some(next) if status == 200 => (Answer::Won(next.issued), Some(next)),
-                _ => (read_refusal(status, &body), None),
+            Reply::Answered(200, body) => match grant::read_next(body, token, &self.history) {
+                Some(next) => (Answer::Won(next.issued), Some(next)),
+                None => (Answer::Undocumented(200), None),
             },
+            Reply::Answered(status, body) => (read_refusal(*status, body), None),
         };
         let presentation = Presentation {
             session: token.session,
             jid: token.issued.jid,
+            key: key.index,
             node,
             span,
             answer,
         };
         self.history
             .write(|history| history.presentations.push(presentation));
+        if let Some(next) = &next {
+            self.samples.take(app.index, span.end, next);
+        }
         (answer, next)
     }
 
     /// Ends the session of the token; whether that was acknowledged.
-    pub async fn logout(&self, node: usize, app: &App, token: &Token, by: LogoutBy<'_>) -> bool {
-        let (key, body) = match by {
-            LogoutBy::RefreshToken => (&app.publishable_key, json!({"token": &*token.refresh})),
-            LogoutBy::AuthToken => (&app.publishable_key, json!({"token": &*token.auth})),
-            LogoutBy::Session => (&app.secret_key, json!({"session_id": &*token.session_id})),
-            LogoutBy::Subject(sub) => (&app.secret_key, json!({"sub": sub})),
+    pub async fn logout(&self, node: usize, app: &App, token: &Token, by: LogoutBy) -> bool {
+        let (kind, body) = match by {
+            LogoutBy::RefreshToken => (Kind::Publishable, json!({"token": &*token.refresh})),
+            LogoutBy::AuthToken => (Kind::Publishable, json!({"token": &*token.auth})),
+            LogoutBy::Session => (
+                Kind::Secret,
+                json!({"session_id": token.issued.sid.to_string()}),
+            ),
+            LogoutBy::Subject => (Kind::Secret, json!({"sub": token.claims.sub})),
         };
         let path = format!("/app/{}/logout", app.id);
-        let begin = self.history.now();
-        let reply = self
-            .wire
-            .request(node, Method::POST, &path, key, Some(&body))
+        let key = app.keys.current(kind);
+        let (span, reply) = self
+            .ask(node, Method::POST, &path, Some(&key.text), Some(&body))
             .await;
-        let logout = Logout {
-            session: token.session,
+        let ending = Ending {
+            of: Ended::Session(token.session),
+            cause: Cause::Logout,
+            is_sure: true,
             node,
-            span: self.since(begin),
-            acknowledged: matches!(reply, Reply::Answered(200, _)),
+            span,
+            outcome: outcome(&reply),
         };
-        self.history.write(|history| history.logouts.push(logout));
+        self.history.write(|history| history.endings.push(ending));
         self.unanswered(&reply, "logout");
-        logout.acknowledged
+        ending.is_done()
     }
 
-    /// Revokes one signing key of the app, or all of them: `keys` are those that are known to be dead then.
-    pub async fn revoke(&self, node: usize, app: &App, one: Option<Id>, keys: Vec<Id>) -> bool {
-        let (method, path, what) = match one {
-            Some(key) => (
-                Method::DELETE,
-                format!("/root/{}/revoke/{key}", app.id),
-                "revoke",
-            ),
-            None => (
-                Method::POST,
-                format!("/root/{}/rotate/pki", app.id),
-                "rotate/pki",
-            ),
-        };
-        let begin = self.history.now();
-        let reply = self
-            .wire
-            .request(node, method, &path, &self.root_key, None)
+    /// Gives the session another note; the token that follows is expected to have it.
+    pub async fn amend(&self, node: usize, app: &App, token: &mut Token, note: &str) -> Outcome {
+        let body = json!({"personal": {"note": note}});
+        let path = format!("/app/{}/sessions/{}", app.id, token.issued.sid);
+        let key = app.keys.current(Kind::Secret);
+        let (span, reply) = self
+            .ask(node, Method::PATCH, &path, Some(&key.text), Some(&body))
             .await;
-        let acknowledged = matches!(reply, Reply::Answered(200, _));
-        let revocation = Revocation {
-            keys,
-            span: self.since(begin),
-            acknowledged,
-        };
-        self.history
-            .write(|history| history.revocations.push(revocation));
-        // Documented: the key is revoked already (404), or another change came between (409).
-        if !matches!(reply, Reply::Answered(404 | 409, _)) {
-            self.unanswered(&reply, what);
+        let outcome = outcome(&reply);
+        // The session may have been ended (404).
+        if !matches!(reply.status(), Some(403 | 404)) {
+            self.unanswered(&reply, "amend");
         }
-        acknowledged
+        let claims = Claims {
+            note: note.to_owned(),
+            ..Claims::clone(&token.claims)
+        };
+        let place = self.history.write(|history| {
+            let place = history.claim(claims.clone());
+            history.amendments.push(Amendment {
+                session: token.session,
+                claims: place,
+                span,
+                outcome,
+            });
+            place
+        });
+        if outcome == Outcome::Done {
+            token.expect(Arc::new(claims), place);
+        }
+        outcome
     }
 
-    fn since(&self, begin: Micros) -> Span {
-        let end = self.history.now();
-        Span { begin, end }
+    /// Whether the app takes the key is looked at by the checker.
+    fn used(&self, key: &Key, verb: &'static str, span: Span, reply: &Reply) {
+        let is_refused = match reply {
+            Reply::Answered(200, _) => false,
+            Reply::Answered(403, body) if body.text("code").as_deref() == Some("invalid_key") => {
+                true
+            }
+            _ => return,
+        };
+        let key_use = KeyUse {
+            key: key.index,
+            verb,
+            span,
+            is_refused,
+        };
+        self.history.write(|history| history.key_uses.push(key_use));
     }
 
     fn unanswered(&self, reply: &Reply, what: &str) {
         match reply {
-            Reply::Answered(200, _) => {}
+            Reply::Answered(200 | 201, _) => {}
             Reply::Answered(503, _) | Reply::Unknown | Reply::Unsent => {
                 self.history.write(|history| history.other_unanswered += 1);
             }
             Reply::Answered(status, body) => {
-                let code = text(body, "code").unwrap_or_default();
+                let code = body.text("code").unwrap_or_default();
                 self.history.complain(format!("{what}: {status} {code}"));
             }
         }
+    }
+}
+
+fn outcome(reply: &Reply) -> Outcome {
+    match reply {
+        Reply::Answered(200 | 201, _) => Outcome::Done,
+        Reply::Answered(503, _) => Outcome::Unavailable,
+        Reply::Unknown => Outcome::Unknown,
+        Reply::Answered(..) | Reply::Unsent => Outcome::Refused,
     }
 }
 
@@ -233,34 +334,18 @@ fn text<'a>(body: &'a Value, name: &str) -> Option<&'a str> {
     body.get(name)?.as_str()
 }
 
-/// What the tokens themselves say, not what stands beside them.
-fn read_token(body: &Value, session: usize) -> Option<Token> {
-    let refresh = text(body, "refresh_token")?;
-    let mut parts = refresh.split('.').map(|part| {
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(part).ok()?;
-        serde_json::from_slice::<Value>(&bytes).ok()
-    });
-    let (header, claims) = (parts.next()??, parts.next()??);
-    Some(Token {
-        session,
-        issued: Issued {
-            jid: Id::read(text(&claims, "jid")?)?,
-            key: Id::read(text(&header, "kid")?)?,
-        },
-        session_id: text(&claims, "sid")?.into(),
-        refresh: refresh.into(),
-        auth: text(body, "auth_token")?.into(),
-    })
-}
-
-fn read_refusal(status: u16, body: &Value) -> Answer {
-    let refusal = match (status, text(body, "code").unwrap_or_default()) {
+fn read_refusal(status: u16, body: &Body) -> Answer {
+    let refusal = match (status, body.text("code").unwrap_or_default().as_str()) {
         (400, "refresh_token_used") => Refusal::Used,
         (400, "refresh_token_revoked") => Refusal::Revoked,
         (400, "refresh_token_expired") => Refusal::Expired,
         (400, "refresh_token_not_yet_valid") => Refusal::NotYetValid,
         (400, "refresh_token_invalid") => Refusal::Invalid,
+        (403, "invalid_key") => return Answer::Forbidden,
         _ => return Answer::Undocumented(status),
     };
     Answer::Refused(refusal)
 }
+
+/// After this, a request without an answer is surely over, should nothing stall.
+pub const SURELY_OVER: Micros = crate::check::HORIZON;

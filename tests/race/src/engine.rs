@@ -19,6 +19,8 @@ pub enum Engine {
     Mariadb,
     /// A cluster of three; node i of renewd talks to node i mod 3 of it.
     Galera,
+    /// PostgreSQL of three members in the synchronous mode of Patroni; every node of renewd is led to the primary.
+    Patroni,
 }
 
 /// A database of the run's own.
@@ -45,6 +47,7 @@ impl Engine {
             Self::Postgres => &["postgres"],
             Self::Mariadb => &["mariadb"],
             Self::Galera => &["galera1", "galera2", "galera3"],
+            Self::Patroni => &["patroni1", "patroni2", "patroni3"],
         }
     }
 
@@ -54,29 +57,61 @@ impl Engine {
             Self::Postgres => "postgres",
             Self::Mariadb => "mariadb",
             Self::Galera => "galera",
+            Self::Patroni => "patroni",
         }
     }
 
-    /// Runs what does not run.
+    fn is_postgres(self) -> bool {
+        matches!(self, Self::Postgres | Self::Patroni)
+    }
+
+    /// Runs what does not run, and waits until all take part.
     pub async fn start(self) -> io::Result<()> {
         if self == Self::Sqlite {
             return Ok(());
         }
-        engines("start", self.servers()).await.map(|_| ())
+        engines("start", &[self.name()]).await.map(|_| ())
     }
 
     /// SIGKILL to one of its servers.
     pub async fn kill(self, server: usize) -> io::Result<()> {
-        engines("kill", &self.servers()[server..=server])
-            .await
-            .map(|_| ())
+        self.act("kill", server).await
     }
 
     /// Restarts one of its servers in an orderly way, or just starts it; waits until it takes part.
     pub async fn restart(self, server: usize) -> io::Result<()> {
-        engines("restart", &self.servers()[server..=server])
-            .await
-            .map(|_| ())
+        self.act("restart", server).await
+    }
+
+    /// SIGSTOP to one of its servers: it holds what it holds, and says nothing.
+    pub async fn freeze(self, server: usize) -> io::Result<()> {
+        self.act("freeze", server).await
+    }
+
+    pub async fn thaw(self, server: usize) -> io::Result<()> {
+        self.act("thaw", server).await
+    }
+
+    /// Takes one of its servers off the others, but not off the nodes.
+    pub async fn cut(self, server: usize) -> io::Result<()> {
+        self.act("cut", server).await
+    }
+
+    pub async fn mend(self, server: usize) -> io::Result<()> {
+        self.act("mend", server).await
+    }
+
+    /// Which server is the primary, if one says so.
+    pub async fn primary(self) -> io::Result<Option<usize>> {
+        let names = engines("leader", &[]).await?;
+        let first = names.lines().next().unwrap_or_default();
+        let place = self.servers().iter().position(|name| *name == first);
+        Ok(place)
+    }
+
+    async fn act(self, action: &str, server: usize) -> io::Result<()> {
+        let name = &self.servers()[server..=server];
+        engines(action, name).await.map(|_| ())
     }
 }
 
@@ -117,7 +152,7 @@ impl Database {
         let address = through.unwrap_or(server.address);
         // In plain text, so that the proxy knows a commit when it sees one.
         let plain = match self.engine {
-            Engine::Postgres => "sslmode=disable",
+            Engine::Postgres | Engine::Patroni => "sslmode=disable",
             _ => "ssl-mode=disabled",
         };
         format!("{}{address}/{}?{plain}", server.login, self.name)
@@ -133,7 +168,7 @@ impl Database {
         };
         let mut sql = format!("{verb} {}", self.name);
         // A node that was killed may still have its connections.
-        if self.engine == Engine::Postgres && verb.starts_with("DROP") {
+        if self.engine.is_postgres() && verb.starts_with("DROP") {
             sql.push_str(" WITH (FORCE)");
         }
         self.query(server, &sql).await
@@ -152,7 +187,7 @@ impl Database {
 
     async fn query(&self, server: &Server, sql: &str) -> io::Result<()> {
         let mut client;
-        if self.engine == Engine::Postgres {
+        if self.engine.is_postgres() {
             client = Command::new("psql");
             let url = format!("{}{}/postgres", server.login, server.address);
             client.args(["-XAtq", "-c", sql, &url]);

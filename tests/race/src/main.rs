@@ -3,6 +3,8 @@
 mod check;
 mod client;
 mod engine;
+#[path = "../../faults/mod.rs"]
+mod faults;
 mod history;
 mod load;
 mod node;
@@ -21,9 +23,10 @@ use engine::Engine;
 /// Proves that renewd keeps its promises on many nodes, while everything is broken that can be.
 ///
 /// Runs NODES real renewd processes over one database, renews sessions through all of them for MINUTES, and meanwhile
-/// kills and restarts nodes and databases, cuts connections and loses the answers to commits. Every request and every
-/// answer is recorded, and then checked: no token is renewed twice, no session is lost, no honest client is told of a
-/// reuse, and nothing renews after a logout, a reuse or the revocation of its key.
+/// kills, freezes and restarts nodes and databases, parts them, cuts connections and loses the answers to commits, and
+/// sets clocks wrong. Every request and every answer is recorded, and then checked: no token is renewed twice, no
+/// session is lost, no honest client is told of a reuse, nothing renews after a logout, a flush, a reuse or the
+/// revocation of its key, every token says what it should, and what is done to one app is not felt by another.
 ///
 /// Prints its figures; ends with 1 when a promise was broken or hardly anything was renewed, with 2 when the run
 /// itself did not work. The engines are run by scripts/engines (or by what `RACE_ENGINES` names), and go on running.
@@ -38,12 +41,16 @@ pub struct Options {
     /// For how long things are broken; 0.5 is half a minute.
     #[arg(long, default_value_t = 1.0, value_parser = minutes)]
     minutes: f64,
-    /// How many clients at once; an eighth of them race, an eighth log out, one revokes keys.
+    /// How many clients at once; seven of them flush an app, revoke keys, end devices and the like; of the
+    /// others an eighth race, and an eighth log out.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(16..=4096))]
     clients: u16,
     /// Decides what is broken when; another one each time unless it is given.
     #[arg(long)]
     seed: Option<u64>,
+    /// Break nothing: only the clients get in each other's way.
+    #[arg(long)]
+    unbroken: bool,
     /// The program to run; otherwise the one that is built beside this one.
     #[arg(long, value_name = "PATH")]
     renewd: Option<PathBuf>,

@@ -12,7 +12,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
-    sync::{Mutex, watch},
+    sync::{Mutex, MutexGuard, watch},
     time::{Instant, sleep, timeout},
 };
 
@@ -23,6 +23,13 @@ const START: Duration = Duration::from_secs(60);
 /// How long a node may take to stop in an orderly way: it drains for 10 seconds.
 const STOP: Duration = Duration::from_secs(20);
 
+const MUTANT: &str = "RENEWD_MUTANT";
+
+/// By how much the clock of each node is off, in seconds, in turn.
+const OFF_BY: [i64; 3] = [0, 2, -2];
+/// The most by which two of them differ.
+pub const SKEW: Duration = Duration::from_secs(4);
+
 /// What all nodes have in common.
 #[derive(Debug)]
 pub struct Program {
@@ -30,6 +37,10 @@ pub struct Program {
     pub root_key: String,
     /// 32 bytes in base64.
     pub master_key: String,
+    /// What is loaded into it before the C library, and tells it the time.
+    pub clock: PathBuf,
+    /// What makes its disk fail, with the clock in `LD_PRELOAD`.
+    pub disk: Vec<(&'static str, PathBuf)>,
 }
 
 #[derive(Debug)]
@@ -40,7 +51,22 @@ pub struct Node {
     database_url: String,
     address: watch::Sender<Arc<str>>,
     child: Mutex<Option<Child>>,
+    turn: Mutex<()>,
     history: Arc<Recorder>,
+}
+
+impl Program {
+    /// Where Debian's package libfaketime has what a process loads.
+    pub fn find_clock() -> io::Result<PathBuf> {
+        const IN_IT: &str = "faketime/libfaketimeMT.so.1";
+        let folders = std::fs::read_dir("/usr/lib")?.filter_map(Result::ok);
+        let mut places = folders.map(|folder| folder.path().join(IN_IT));
+        places.find(|place| place.exists()).ok_or_else(|| {
+            io::Error::other(format!(
+                "no /usr/lib/*/{IN_IT}: install the package faketime"
+            ))
+        })
+    }
 }
 
 impl Node {
@@ -53,15 +79,36 @@ impl Node {
     ) -> io::Result<Self> {
         let folder = run.join(format!("node-{index}"));
         std::fs::create_dir_all(&folder)?;
-        Ok(Self {
+        let node = Self {
             index,
             program,
             folder,
             database_url,
             address: watch::Sender::new("http://127.0.0.1:1".into()),
             child: Mutex::default(),
+            turn: Mutex::default(),
             history,
-        })
+        };
+        node.set_clock(0)?;
+        Ok(node)
+    }
+
+    /// Whoever stops and starts the node, or sets its clock, waits for the turn.
+    pub async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// Sets the clock of the node, also while it runs: by so many seconds off what it always is.
+    pub fn set_clock(&self, seconds: i64) -> io::Result<()> {
+        let seconds = OFF_BY[self.index % OFF_BY.len()] + seconds;
+        // Renamed into place: the node reads all of it or nothing.
+        let new = self.folder.join("clock.new");
+        std::fs::write(&new, format!("{seconds:+}\n"))?;
+        std::fs::rename(new, self.clock())
+    }
+
+    fn clock(&self) -> PathBuf {
+        self.folder.join("clock")
     }
 
     pub fn address(&self) -> watch::Receiver<Arc<str>> {
@@ -98,13 +145,25 @@ impl Node {
             .arg("serve")
             .current_dir(&self.folder)
             .env_clear()
+            // How it is broken on purpose (scripts/mutations), if it is a copy that can be.
+            .env(MUTANT, std::env::var_os(MUTANT).unwrap_or_default())
             .env("RENEWD_LISTEN", "127.0.0.1:0")
             .env("RENEWD_METRICS_LISTEN", "off")
             .env("RENEWD_DATA_DIR", self.folder.join("data"))
             .env("RENEWD_DATABASE_URL", &self.database_url)
             .env("RENEWD_DATABASE_TIMEOUT_MS", "3000")
+            // So that a signing key that is published signs within the run, and devices refresh as often as they like.
+            .env("RENEWD_JWKS_MAX_AGE", "1")
+            .env("RENEWD_REGISTRATION_REFRESHES_PER_HOUR", "1000000")
             .env("RENEWD_MASTER_KEY", &self.program.master_key)
             .env("RENEWD_ROOT_KEY", &self.program.root_key)
+            .env("RENEWD_LEEWAY", (SKEW.as_secs() + 1).to_string())
+            .env("LD_PRELOAD", &self.program.clock)
+            .envs(self.program.disk.iter().map(|(name, value)| (*name, value)))
+            .env("FAKETIME_TIMESTAMP_FILE", self.clock())
+            .env("FAKETIME_CACHE_DURATION", "1")
+            // What timers go by goes on as it is.
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .env("RENEWD_LOG", "warn")
             .env("RUST_BACKTRACE", "1")
             .stdin(Stdio::null())

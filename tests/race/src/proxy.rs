@@ -1,7 +1,7 @@
-//! Stands between a node and its database, and cuts.
+//! Stands between a node and its database, and cuts, or falls silent.
 
 use std::{
-    io,
+    future, io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -12,8 +12,11 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::watch,
+    net::{
+        TcpListener, TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+    sync::{Notify, watch},
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -37,11 +40,24 @@ pub struct Cuts {
     pub commits: u64,
     pub answers: u64,
     pub refused: u64,
+    /// In pieces of a connection.
+    pub held: u64,
+}
+
+/// What is held back until it is let go: nothing is reset, and nobody hears that the other side has closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hold {
+    /// What a node asks, and its wish for a connection.
+    pub questions: bool,
+    pub answers: bool,
+    /// By how much all that is not held back is late.
+    pub delay: Duration,
 }
 
 #[derive(Debug, Default)]
 struct State {
     cut: watch::Sender<()>,
+    hold: watch::Sender<Hold>,
     refuse: AtomicBool,
     lose_commits: AtomicBool,
     lose_answers: AtomicBool,
@@ -49,6 +65,7 @@ struct State {
     commits: AtomicU64,
     answers: AtomicU64,
     refused: AtomicU64,
+    held: AtomicU64,
 }
 
 impl Proxy {
@@ -64,8 +81,11 @@ impl Proxy {
         })
     }
 
-    /// Closes every connection at once.
+    /// Closes every connection at once, but for those that are silent: nobody is told that these have ended.
     pub fn cut(&self) {
+        if self.is_silent() {
+            return;
+        }
         self.state.cut.send_replace(());
     }
 
@@ -82,6 +102,15 @@ impl Proxy {
     /// For `window`, new connections are closed at once.
     pub async fn refuse(&self, window: Duration) {
         during(&self.state.refuse, window).await;
+    }
+
+    /// From now on, holds back what `hold` says, of the connections that there are and of new ones.
+    pub fn hold(&self, hold: Hold) {
+        self.state.hold.send_replace(hold);
+    }
+
+    fn is_silent(&self) -> bool {
+        self.state.hold.borrow().is_silent()
     }
 
     /// Undoes what a window that was left early did not undo.
@@ -101,6 +130,35 @@ impl Proxy {
             commits: self.state.commits.load(Relaxed),
             answers: self.state.answers.load(Relaxed),
             refused: self.state.refused.load(Relaxed),
+            held: self.state.held.load(Relaxed),
+        }
+    }
+}
+
+impl Hold {
+    pub const SILENCE: Self = Self {
+        questions: true,
+        answers: true,
+        delay: Duration::ZERO,
+    };
+
+    fn is_silent(self) -> bool {
+        self.questions || self.answers
+    }
+}
+
+impl State {
+    /// Waits until what is on its way may pass.
+    async fn passes(&self, is_held: impl Fn(&Hold) -> bool) {
+        let mut hold = self.hold.subscribe();
+        let now = *hold.borrow_and_update();
+        if !now.delay.is_zero() {
+            sleep(now.delay).await;
+        }
+        if is_held(&now) || !now.delay.is_zero() {
+            self.held.fetch_add(1, Relaxed);
+            // The sender lives as long as the state.
+            let _ = hold.wait_for(|hold| !is_held(hold)).await;
         }
     }
 }
@@ -124,7 +182,7 @@ async fn listen(listener: TcpListener, upstream: SocketAddr, state: Arc<State>) 
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
-                if state.refuse.load(Relaxed) {
+                if state.refuse.load(Relaxed) && !state.hold.borrow().is_silent() {
                     state.refused.fetch_add(1, Relaxed);
                     continue;
                 }
@@ -138,6 +196,7 @@ async fn listen(listener: TcpListener, upstream: SocketAddr, state: Arc<State>) 
 /// Whatever ends this ends the connection on both sides.
 async fn connect(client: TcpStream, upstream: SocketAddr, state: Arc<State>) {
     let mut cut = state.cut.subscribe();
+    state.passes(|hold| hold.questions).await;
     // A database that is down: the client sees its connection closed.
     let Ok(server) = TcpStream::connect(upstream).await else {
         return;
@@ -151,33 +210,66 @@ async fn connect(client: TcpStream, upstream: SocketAddr, state: Arc<State>) {
 async fn pass(mut client: TcpStream, mut server: TcpStream, state: &State) -> io::Result<()> {
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let (mut client_reader, mut client_writer) = client.split();
-    let (mut server_reader, mut server_writer) = server.split();
-    let (mut asked, mut answered) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let (client_reader, client_writer) = client.split();
+    let (server_reader, server_writer) = server.split();
+    // Set when the answer is not to be passed on, told when there was one.
+    let (is_lost, answered) = (AtomicBool::new(false), Notify::new());
+    tokio::select! {
+        ended = ask(client_reader, server_writer, state, &is_lost, &answered) => ended,
+        ended = answer(server_reader, client_writer, state, &is_lost, &answered) => ended,
+    }
+}
+
+async fn ask(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    state: &State,
+    is_lost: &AtomicBool,
+    answered: &Notify,
+) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
     loop {
-        tokio::select! {
-            count = client_reader.read(&mut asked) => {
-                let question = &asked[..count?];
-                if question.is_empty() {
-                    return Ok(());
-                }
-                server_writer.write_all(question).await?;
-                if let Some(count) = count_lost(question, state) {
-                    // Half of them are surely carried out by then; with the others it is a race.
-                    if count % 2 == 0 {
-                        let _ = timeout(CARRIED_OUT, server_reader.read(&mut answered)).await;
-                    }
-                    return Ok(());
-                }
-            }
-            count = server_reader.read(&mut answered) => {
-                let answer = &answered[..count?];
-                if answer.is_empty() {
-                    return Ok(());
-                }
-                client_writer.write_all(answer).await?;
-            }
+        let count = from.read(&mut chunk).await;
+        // The end of a connection is held back like everything else.
+        state.passes(|hold| hold.questions).await;
+        let question = &chunk[..count?];
+        if question.is_empty() {
+            return Ok(());
         }
+        let lost = count_lost(question, state);
+        is_lost.store(lost.is_some(), Relaxed);
+        to.write_all(question).await?;
+        if let Some(count) = lost {
+            // Half of them are surely carried out by then; with the others it is a race.
+            if count % 2 == 0 {
+                let _ = timeout(CARRIED_OUT, answered.notified()).await;
+            }
+            return Ok(());
+        }
+    }
+}
+
+async fn answer(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    state: &State,
+    is_lost: &AtomicBool,
+    answered: &Notify,
+) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let count = from.read(&mut chunk).await;
+        if is_lost.load(Relaxed) {
+            answered.notify_one();
+            // Whoever asked ends the connection.
+            return future::pending().await;
+        }
+        state.passes(|hold| hold.answers).await;
+        let answer = &chunk[..count?];
+        if answer.is_empty() {
+            return Ok(());
+        }
+        to.write_all(answer).await?;
     }
 }
 
@@ -254,5 +346,51 @@ mod tests {
         assert!(ask(&mut stream, b"hello").await.is_some());
         let cuts = proxy.cuts();
         assert_eq!((cuts.closed, cuts.commits, cuts.refused), (1, 1, 1));
+    }
+
+    #[tokio::test]
+    async fn is_silent_in_either_direction_and_late() {
+        let proxy = Proxy::start(echo().await).await.unwrap();
+        let window = Duration::from_millis(400);
+        for hold in [
+            Hold::SILENCE,
+            Hold {
+                answers: false,
+                ..Hold::SILENCE
+            },
+            Hold {
+                questions: false,
+                ..Hold::SILENCE
+            },
+            Hold {
+                delay: Duration::from_millis(200),
+                ..Hold::default()
+            },
+        ] {
+            let mut old = TcpStream::connect(proxy.address).await.unwrap();
+            assert!(ask(&mut old, b"hello").await.is_some());
+            let mut new = None;
+            let asked = async {
+                sleep(window / 4).await;
+                // It is accepted, but there is nobody.
+                let new = new.insert(TcpStream::connect(proxy.address).await.unwrap());
+                for stream in [&mut old, new] {
+                    let asked = timeout(window / 4, ask(stream, b"hello")).await;
+                    assert!(asked.is_err(), "{hold:?}");
+                }
+                proxy.cut();
+            };
+            proxy.hold(hold);
+            asked.await;
+            sleep(window / 4).await;
+            proxy.hold(Hold::default());
+            // What was held back arrives; but those that were merely late could be cut.
+            let mut answer = [0; 5];
+            for stream in [&mut old, new.as_mut().unwrap()] {
+                let came = stream.read_exact(&mut answer).await.is_ok();
+                assert_eq!(came, hold.delay.is_zero(), "{hold:?}");
+            }
+        }
+        assert!(proxy.cuts().held >= 8);
     }
 }

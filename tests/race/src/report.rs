@@ -1,8 +1,8 @@
 //! What a run amounts to.
 
 use crate::{
-    check::{Kind, Story, Violation},
-    history::{Answer, History, Micros, Refusal, Role, Trouble},
+    check::{ENOUGH, Judged, Kind, Story, Violation},
+    history::{Answer, Cause, History, Micros, Outcome, Refusal, Role, SensorAnswer, Trouble},
     proxy::Cuts,
 };
 
@@ -17,8 +17,41 @@ struct Lost {
     given_up: u64,
 }
 
+const TROUBLES: &[(&str, Trouble)] = &[
+    ("nodes killed", Trouble::NodeKilled),
+    ("nodes restarted in an orderly way", Trouble::NodeRestarted),
+    ("databases killed", Trouble::DatabaseKilled),
+    (
+        "databases restarted in an orderly way",
+        Trouble::DatabaseRestarted,
+    ),
+    ("databases frozen", Trouble::DatabaseFrozen),
+    (
+        "databases held back in their cluster",
+        Trouble::DatabaseLags,
+    ),
+    (
+        "databases cut off from their cluster",
+        Trouble::DatabaseCutOff,
+    ),
+    ("primaries killed", Trouble::PrimaryKilled),
+    ("primaries frozen", Trouble::PrimaryFrozen),
+    ("primaries cut off from the others", Trouble::PrimaryCutOff),
+    ("nodes parted from the database", Trouble::Silence),
+    (
+        "… in the direction of questions",
+        Trouble::QuestionsHeldBack,
+    ),
+    ("… in the direction of answers", Trouble::AnswersHeldBack),
+    ("nodes delayed by up to seconds", Trouble::Delay),
+    ("clocks set days off, and back", Trouble::ClockBack),
+    ("disks that were full", Trouble::DiskFull),
+    ("disks that failed", Trouble::DiskFails),
+    ("losses of power", Trouble::PowerLost),
+];
+
 /// The table.
-pub fn figures(history: &History, cuts: Cuts) -> Vec<(String, String)> {
+pub fn figures(history: &History, cuts: Cuts, judged: Judged) -> Vec<(String, String)> {
     let stories = Story::all(history);
     let count = |test: &dyn Fn(Role, Answer) -> bool| {
         let told = history.presentations.iter();
@@ -40,8 +73,27 @@ pub fn figures(history: &History, cuts: Cuts) -> Vec<(String, String)> {
         told.is_some_and(|one| one.span.begin > from && matches!(one.answer, Answer::Won(_)))
     };
     let (lenient, strict) = (lost(&stories, true), lost(&stories, false));
-    let logouts = history.logouts.iter().filter(|one| one.acknowledged);
-    let revocations = history.revocations.iter().filter(|one| one.acknowledged);
+    let endings = |cause| {
+        let endings = history.endings.iter();
+        endings
+            .filter(|one| one.cause == cause && one.is_done() && one.is_sure)
+            .count()
+            .to_string()
+    };
+    let revocations = history
+        .revocations
+        .iter()
+        .filter(|one| one.outcome.is_done());
+    let changes = history
+        .changes
+        .iter()
+        .filter(|one| one.outcome == Outcome::Done);
+    let refreshed = history.refreshings.iter().filter(|one| {
+        matches!(
+            one.answer,
+            SensorAnswer::Advanced(_) | SensorAnswer::Replaced(_)
+        )
+    });
 
     let mut rows: Vec<(String, String)> = Vec::new();
     let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
@@ -55,27 +107,14 @@ pub fn figures(history: &History, cuts: Cuts) -> Vec<(String, String)> {
     );
     row("presentations", history.presentations.len().to_string());
     row("sessions", history.sessions.len().to_string());
-    row("nodes killed", troubles(Trouble::NodeKilled).to_string());
-    row(
-        "nodes restarted in an orderly way",
-        troubles(Trouble::NodeRestarted).to_string(),
-    );
-    row(
-        "databases killed",
-        troubles(Trouble::DatabaseKilled).to_string(),
-    );
-    row(
-        "databases restarted in an orderly way",
-        troubles(Trouble::DatabaseRestarted).to_string(),
-    );
-    row(
-        "databases held back in their cluster",
-        troubles(Trouble::DatabaseLags).to_string(),
-    );
+    for (name, kind) in TROUBLES {
+        row(name, troubles(*kind).to_string());
+    }
     row("connections cut", cuts.closed.to_string());
     row("answers to a commit lost", cuts.commits.to_string());
     row("answers to other statements lost", cuts.answers.to_string());
     row("connections refused", cuts.refused.to_string());
+    row("messages held back or delayed", cuts.held.to_string());
     row(
         "presentations without an answer",
         count(&|_, answer| answer == Answer::Unknown).to_string(),
@@ -87,6 +126,11 @@ pub fn figures(history: &History, cuts: Cuts) -> Vec<(String, String)> {
     row(
         "presentations answered with 503",
         count(&|_, answer| answer == Answer::Unavailable).to_string(),
+    );
+    row("longest time to a 503", longest_refusal(history));
+    row(
+        "refused by the date of a clock days off",
+        refused_by_a_jump(&stories).to_string(),
     );
     row(
         "other requests without an answer, or 503",
@@ -115,10 +159,68 @@ pub fn figures(history: &History, cuts: Cuts) -> Vec<(String, String)> {
         "reuses of racers refused",
         count(&|role, answer| role == Role::Racer && answer == used).to_string(),
     );
-    row("logouts acknowledged", logouts.count().to_string());
+    row("logouts acknowledged", endings(Cause::Logout));
+    row("flushes of an app acknowledged", endings(Cause::Flush));
+    row("policy changes acknowledged", changes.count().to_string());
     row(
-        "key revocations acknowledged",
+        "signing keys' revocations acknowledged",
         revocations.count().to_string(),
+    );
+    row(
+        "app-keys' revocations acknowledged",
+        history
+            .keys
+            .iter()
+            .filter(|key| key.revoked.is_some())
+            .count()
+            .to_string(),
+    );
+    row("sessions ended with their device", endings(Cause::Device));
+    row(
+        "crowds of one subject counted",
+        history.crowds.len().to_string(),
+    );
+    row(
+        "lists of push targets compared",
+        history.targets.len().to_string(),
+    );
+    row(
+        "registration tokens refreshed",
+        refreshed.count().to_string(),
+    );
+    row(
+        "registration tokens exchanged",
+        history
+            .exchanges
+            .iter()
+            .filter(|one| one.began.is_ok())
+            .count()
+            .to_string(),
+    );
+    row(
+        "claims of sessions amended",
+        history.amendments.len().to_string(),
+    );
+    row(
+        "looks at how far a session has come",
+        history.reads.len().to_string(),
+    );
+    row(
+        "pairs whose signatures were verified",
+        history.signatures.len().to_string(),
+    );
+    row(
+        "presentations judged",
+        format!(
+            "{} of {}, {:.2} % (at least {:.0} %); not {} lost, {} won, {} refused",
+            judged.judged,
+            judged.all,
+            judged.share() * 100.0,
+            ENOUGH * 100.0,
+            judged.lost,
+            judged.won,
+            judged.refused
+        ),
     );
     row(
         "sessions held to the end and renewed",
@@ -129,6 +231,25 @@ pub fn figures(history: &History, cuts: Cuts) -> Vec<(String, String)> {
         ),
     );
     rows
+}
+
+/// How long a client had to wait to be told to come again.
+fn longest_refusal(history: &History) -> String {
+    let told = history.presentations.iter();
+    let told = told.filter(|one| one.answer == Answer::Unavailable);
+    let longest = told.map(|one| one.span.end - one.span.begin).max();
+    format!("{:.1} s", longest.unwrap_or_default() as f64 / 1e6)
+}
+
+fn refused_by_a_jump(stories: &[Story<'_>]) -> usize {
+    let by_a_jump = |story: &Story<'_>| {
+        let refused = story.told.iter().filter(|one| match one.answer {
+            Answer::Refused(refusal) => story.is_by_a_jump(one, refusal),
+            _ => false,
+        });
+        refused.count()
+    };
+    stories.iter().map(by_a_jump).sum()
 }
 
 /// Between two renewals, anybody's.
@@ -145,27 +266,15 @@ fn longest_pause(history: &History) -> Micros {
 
 /// How many violations there are of each kind.
 pub fn verdicts(violations: &[Violation]) -> Vec<(String, String)> {
-    let kinds = [
-        Kind::DoubleWin,
-        Kind::LostSession,
-        Kind::FalseReuse,
-        Kind::RenewedAfterLogout,
-        Kind::RenewedAfterReuse,
-        Kind::RenewedAfterKeyRevocation,
-        Kind::RenewedTooLate,
-        Kind::UndocumentedStatus,
-        Kind::UnansweredInQuiet,
-        Kind::Complaint,
-    ];
     let count = |kind| violations.iter().filter(|one| one.kind == kind).count();
     let row = |kind: Kind| (kind.to_string(), count(kind).to_string());
-    kinds.into_iter().map(row).collect()
+    Kind::ALL.into_iter().map(row).collect()
 }
 
 fn lost(stories: &[Story<'_>], with_grace: bool) -> Lost {
     let mut lost = Lost::default();
     let walkers = stories.iter().filter(|story| {
-        story.session.role == Role::Walker && (story.session.grace > 0) == with_grace
+        story.session.role == Role::Walker && story.session.grace.is_none() != with_grace
     });
     for presented in walkers.flat_map(|story| story.by_token.values()) {
         let is = |test: &dyn Fn(Answer) -> bool| presented.iter().any(|one| test(one.answer));

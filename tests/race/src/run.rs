@@ -12,24 +12,27 @@ use rand::{Rng, SeedableRng, rngs::ChaCha8Rng};
 use tokio::{
     process::Command,
     signal::unix::{SignalKind, signal},
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 
 use crate::{
     Options,
-    check::check,
+    check::{check, judge},
     client::Client,
-    engine::Database,
-    history::{History, Recorder},
+    engine::{self, Database},
+    faults::Disk,
+    history::{History, Recorder, micros},
     load::{Held, Load},
-    node::{Node, Program},
+    node::{Node, Program, SKEW},
     proxy::{Cuts, Proxy},
     report, say, tell,
-    trouble::Cluster,
+    trouble::{Cluster, Quiet},
 };
 
 /// The load goes on for a moment when nothing is broken any more.
 const HEALING: Duration = Duration::from_secs(2);
+/// For how long one app is changed all the time then.
+const CALM: Duration = Duration::from_secs(5);
 /// How long the nodes may take to be ready when nothing is broken any more.
 const READY: Duration = Duration::from_secs(60);
 /// Fewer renewals than this in a second, and nothing is proved.
@@ -91,10 +94,28 @@ async fn drive(
 ) -> io::Result<Cuts> {
     let mut secret = [0; 32];
     ChaCha8Rng::seed_from_u64(seed).fill_bytes(&mut secret);
+    let clock = Program::find_clock()?;
+    let disk = match options.engine {
+        engine::Engine::Sqlite => Some(Disk::of(folder, &folder.join("faults"))?),
+        _ => None,
+    };
+    let environment = disk
+        .iter()
+        .flat_map(Disk::environment)
+        .map(|(name, value)| {
+            let mut value = value.to_owned();
+            if name == "LD_PRELOAD" {
+                value.as_mut_os_string().push(":");
+                value.as_mut_os_string().push(&clock);
+            }
+            (name, value)
+        });
     let program = Arc::new(Program {
+        disk: environment.collect(),
         renewd,
         root_key: "the-root-key-of-a-race-is-no-secret".to_owned(),
         master_key: BASE64_STANDARD.encode(secret),
+        clock,
     });
     let mut cluster = Cluster {
         engine: options.engine,
@@ -102,7 +123,10 @@ async fn drive(
         nodes: Vec::new(),
         proxies: Vec::new(),
         history: history.clone(),
+        quiet: Quiet::begin(),
+        disk,
     };
+    history.write(|history| history.skew = micros(SKEW));
     for index in 0..usize::from(options.nodes) {
         let mut through = None;
         if let Some(upstream) = database.upstream(index) {
@@ -124,17 +148,29 @@ async fn drive(
     let clients = load.start(options.clients.into(), seed);
     let end = Instant::now() + Duration::from_secs_f64(options.minutes * 60.0);
     let progress = tokio::spawn(progress(history.clone()));
-    let broken = cluster.trouble(seed, end).await;
+    let broken = if options.unbroken {
+        sleep_until(end).await;
+        Ok(())
+    } else {
+        cluster.trouble(seed, end, &load).await
+    };
     progress.abort();
     broken?;
 
     be_ready(&load).await?;
     sleep(HEALING).await;
+    // What one app's changes cost the others is seen when nothing else does.
+    let now = history.now();
+    history.write(|history| history.calm_from = Some(now));
+    load.calm_down();
+    sleep(CALM).await;
     load.stop();
     let held: Vec<Held> = clients.join_all().await.into_iter().flatten().collect();
     let now = history.now();
     history.write(|history| history.quiet_from = Some(now));
     load.renew_all(held).await;
+    load.look_at_lost().await;
+    load.verify_samples().await;
 
     for node in &cluster.nodes {
         let log = std::fs::read_to_string(node.log())?;
@@ -176,9 +212,9 @@ async fn progress(history: Arc<Recorder>) {
 
 /// Prints the report of a run of so many minutes, or of one that did not work; whether all is well.
 fn print(history: &History, cuts: Cuts, minutes: Option<f64>) -> bool {
-    let violations = check(history);
+    let (violations, judged) = (check(history), judge(history));
     say(&tell::histories(history, &violations));
-    for (name, value) in report::figures(history, cuts) {
+    for (name, value) in report::figures(history, cuts, judged) {
         say(&format!("{name:>42}  {value}"));
     }
     for (name, value) in report::verdicts(&violations) {
@@ -188,11 +224,12 @@ fn print(history: &History, cuts: Cuts, minutes: Option<f64>) -> bool {
     let enough = minutes.is_some_and(|minutes| presented as f64 > minutes * 60.0 * HARDLY_ANYTHING);
     say(&match (violations.len(), enough) {
         (0, _) if minutes.is_none() => "\nUNFINISHED: this proves nothing.".to_owned(),
-        (0, true) => "\nKEPT: every promise, in every history.".to_owned(),
         (0, false) => format!("\nFAILED: only {presented} presentations prove nothing."),
+        (0, true) if !judged.is_enough() => "\nFAILED: too little could be judged.".to_owned(),
+        (0, true) => "\nKEPT: every promise, in every history.".to_owned(),
         (count, _) => format!("\nBROKEN: {count} violations."),
     });
-    violations.is_empty() && enough
+    violations.is_empty() && enough && judged.is_enough()
 }
 
 /// The renewd to run: fresh, when this is run by cargo.
@@ -230,6 +267,7 @@ impl Cuts {
             commits: self.commits + other.commits,
             answers: self.answers + other.answers,
             refused: self.refused + other.refused,
+            held: self.held + other.held,
         }
     }
 }

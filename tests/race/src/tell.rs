@@ -51,10 +51,14 @@ fn tell(history: &History, story: &Story<'_>) -> Vec<(Micros, String)> {
     let mut lines = vec![(
         session.span.begin,
         format!(
-            "{} signed for a {:?}, grace {} s: token {}",
+            "{} signed for a {:?} of {}, grace {} s: token {}",
             seconds(session.span.begin),
             session.role,
-            session.grace / 1_000_000,
+            history
+                .tenants
+                .get(session.app)
+                .map_or("an app", |tenant| tenant.name),
+            session.grace.least / 1_000_000,
             session.first.jid
         ),
     )];
@@ -73,11 +77,15 @@ fn tell(history: &History, story: &Story<'_>) -> Vec<(Micros, String)> {
         );
         lines.push((span.begin, line));
     }
-    for logout in &story.logouts {
-        let (begin, end) = (seconds(logout.span.begin), seconds(logout.span.end));
-        let (node, outcome) = (logout.node, logout.outcome());
-        let line = format!("{begin} … {end} node {node} logout {outcome}");
-        lines.push((logout.span.begin, line));
+    for ending in &story.endings {
+        let (begin, end) = (seconds(ending.span.begin), seconds(ending.span.end));
+        let line = format!("{begin} … {end} node {} {}", ending.node, ending.told());
+        lines.push((ending.span.begin, line));
+    }
+    for read in &story.reads {
+        let (begin, end) = (seconds(read.span.begin), seconds(read.span.end));
+        let line = format!("{begin} … {end} seen {:?}", read.seen);
+        lines.push((read.span.begin, line));
     }
     let last = story
         .told
@@ -91,8 +99,8 @@ fn tell(history: &History, story: &Story<'_>) -> Vec<(Micros, String)> {
     if session.role == Role::Keyed {
         for revocation in &history.revocations {
             let (begin, end) = (seconds(revocation.span.begin), seconds(revocation.span.end));
-            let (keys, done) = (&revocation.keys, revocation.acknowledged);
-            let line = format!("{begin} … {end} keys {keys:?} revoked, acknowledged: {done}");
+            let (keys, done) = (&revocation.keys, revocation.outcome);
+            let line = format!("{begin} … {end} keys {keys:?} revoked: {done:?}");
             lines.push((revocation.span.begin, line));
         }
     }

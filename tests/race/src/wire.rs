@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request,
     body::Bytes,
-    header::{AUTHORIZATION, CONTENT_TYPE},
+    header::{CONTENT_TYPE, HeaderName},
 };
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -31,12 +31,44 @@ pub struct Wire {
 /// What came back.
 #[derive(Debug)]
 pub enum Reply {
-    /// Status and body; null when that is no JSON.
-    Answered(u16, Value),
+    Answered(u16, Body),
     /// No answer: the request may have been carried out, or be so still.
     Unknown,
     /// There was no connection to send it on.
     Unsent,
+}
+
+/// What is in an answer.
+#[derive(Debug, Default)]
+pub struct Body(Bytes);
+
+impl Body {
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Null when it is no JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.0).unwrap_or_default()
+    }
+
+    /// A member that is a text.
+    pub fn text(&self, name: &str) -> Option<String> {
+        Some(self.json().get(name)?.as_str()?.to_owned())
+    }
+}
+
+impl Reply {
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Answered(status, _) => Some(*status),
+            Self::Unknown | Self::Unsent => None,
+        }
+    }
+
+    pub fn is_ok(&self) -> bool {
+        self.status() == Some(200)
+    }
 }
 
 impl Wire {
@@ -62,18 +94,19 @@ impl Wire {
         node: usize,
         method: Method,
         path: &str,
-        key: &str,
+        headers: &[(HeaderName, &str)],
         body: Option<&Value>,
     ) -> Reply {
         let address = self.nodes[node].borrow().clone();
         let body = body.map(ToString::to_string).unwrap_or_default();
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{address}{path}"))
-            .header(AUTHORIZATION, key)
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::from(body));
-        let Ok(request) = request else {
+            .header(CONTENT_TYPE, "application/json");
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        let Ok(request) = request.body(Full::from(body)) else {
             return Reply::Unsent;
         };
         let exchange = async {
@@ -84,10 +117,7 @@ impl Wire {
             };
             let status = response.status().as_u16();
             match response.into_body().collect().await {
-                Ok(body) => Reply::Answered(
-                    status,
-                    serde_json::from_slice(&body.to_bytes()).unwrap_or_default(),
-                ),
+                Ok(body) => Reply::Answered(status, Body(body.to_bytes())),
                 Err(_) => Reply::Unknown,
             }
         };

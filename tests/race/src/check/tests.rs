@@ -1,97 +1,13 @@
 //! Histories that are as they should be, and histories that are not.
 
+mod around;
+mod sensors;
+mod told;
+
 use super::*;
-use crate::history::{Id, Issued, Session, Span};
+use crate::history::{Refusal, Role};
 
-const SECOND: Micros = 1_000_000;
-
-/// A history of one session, told in milliseconds.
-struct Told(History);
-
-fn id(name: &str) -> Id {
-    Id::read(&format!("{name:0>26}")).unwrap()
-}
-
-fn issued(jid: &str, key: &str) -> Issued {
-    Issued {
-        jid: id(jid),
-        key: id(key),
-    }
-}
-
-fn span(begin: u64, end: u64) -> Span {
-    Span {
-        begin: begin * 1_000,
-        end: end * 1_000,
-    }
-}
-
-fn won(next: &str) -> Answer {
-    Answer::Won(issued(next, "K1"))
-}
-
-const USED: Answer = Answer::Refused(Refusal::Used);
-const REVOKED: Answer = Answer::Refused(Refusal::Revoked);
-
-impl Told {
-    /// A session that begins with the token A, signed by the key K1.
-    fn of(role: Role, grace_seconds: u64) -> Self {
-        Self(History {
-            sessions: vec![Session {
-                role,
-                grace: grace_seconds * SECOND,
-                first: issued("A", "K1"),
-                span: span(0, 1),
-            }],
-            ..History::default()
-        })
-    }
-
-    fn renew(mut self, token: &str, begin: u64, end: u64, answer: Answer) -> Self {
-        self.0.presentations.push(Presentation {
-            session: 0,
-            jid: id(token),
-            node: 0,
-            span: span(begin, end),
-            answer,
-        });
-        self
-    }
-
-    fn logout(mut self, begin: u64, end: u64, acknowledged: bool) -> Self {
-        self.0.logouts.push(Logout {
-            session: 0,
-            node: 0,
-            span: span(begin, end),
-            acknowledged,
-        });
-        self
-    }
-
-    fn revoke(mut self, key: &str, begin: u64, end: u64, acknowledged: bool) -> Self {
-        self.0.revocations.push(Revocation {
-            keys: vec![id(key)],
-            span: span(begin, end),
-            acknowledged,
-        });
-        self
-    }
-
-    #[track_caller]
-    fn is(&self, expected: &[Kind]) {
-        let found = check(&self.0);
-        let kinds: Vec<_> = found.iter().map(|violation| violation.kind).collect();
-        assert_eq!(kinds, expected, "{found:#?}");
-    }
-}
-
-fn strict() -> Told {
-    Told::of(Role::Walker, 0)
-}
-
-fn lenient() -> Told {
-    Told::of(Role::Walker, 10)
-}
+use told::{REVOKED, Told, USED, issued, lenient, strict, won};
 
 #[test]
 fn a_walk_is_good() {
@@ -218,8 +134,8 @@ fn a_request_without_an_answer_may_be_carried_out_later_and_one_with_an_answer_m
     // It was not begun before the horizon of the lost one.
     strict()
         .renew("A", 10, 20, Answer::Unknown)
-        .renew("A", 31_000, 31_010, won("B"))
-        .renew("B", 31_020, 31_030, REVOKED)
+        .renew("A", 6_000, 6_010, won("B"))
+        .renew("B", 6_020, 6_030, REVOKED)
         .is(&[Kind::LostSession]);
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
+use rand::RngExt;
 use tokio::{task::JoinHandle, time::Instant};
 
-use super::{Hand, Held, Load, Settled, WITHIN_GRACE};
+use super::{Hand, Held, Load, Settled, Tries, WITHIN_GRACE};
 use crate::{
     client::{App, LogoutBy, Token},
     history::Role,
@@ -18,7 +18,7 @@ pub async fn run(load: Arc<Load>, app: App, mut hand: Hand) -> Vec<Held> {
     while !load.is_stopping() {
         let sub = format!("leaver-{:016x}", hand.rng.random::<u64>());
         let node = hand.next();
-        let signed = load.client.sign(node, &app, Role::Leaver, &sub).await;
+        let signed = load.client.sign(node, &app, Role::Leaver, &sub, None).await;
         let Some(mut token) = signed else {
             hand.pause(20..200).await;
             continue;
@@ -34,30 +34,27 @@ pub async fn run(load: Arc<Load>, app: App, mut hand: Hand) -> Vec<Held> {
             }
         }
         if alive {
-            leave(&load, &app, token, &sub, &mut hand).await;
+            leave(&load, &app, token, &mut hand).await;
         }
         hand.pause(20..200).await;
     }
     Vec::new()
 }
 
-async fn leave(load: &Arc<Load>, app: &App, token: Token, sub: &str, hand: &mut Hand) {
+async fn leave(load: &Arc<Load>, app: &App, token: Token, hand: &mut Hand) {
     let by = match hand.rng.random_range(0..4) {
         0 => LogoutBy::RefreshToken,
         1 => LogoutBy::AuthToken,
         2 => LogoutBy::Session,
-        _ => LogoutBy::Subject(sub),
+        _ => LogoutBy::Subject,
     };
     let renewing = renew_on(load, app, token.clone(), hand);
     hand.pause(0..20).await;
 
-    let begun = Instant::now();
-    let mut acknowledged = false;
-    while !acknowledged && begun.elapsed() < WITHIN_GRACE {
-        let node = hand.rng.random_range(0..hand.nodes);
-        acknowledged = load.client.logout(node, app, &token, by).await;
-        if !acknowledged {
-            hand.pause(20..200).await;
+    let mut tries = Tries::new();
+    while let Some(node) = tries.next(hand).await {
+        if load.client.logout(node, app, &token, by).await {
+            break;
         }
     }
     let Ok(tokens) = renewing.await else {
@@ -73,10 +70,7 @@ async fn leave(load: &Arc<Load>, app: &App, token: Token, sub: &str, hand: &mut 
 /// Renews until it is refused, and gives every token that there was.
 fn renew_on(load: &Arc<Load>, app: &App, token: Token, hand: &mut Hand) -> JoinHandle<Vec<Token>> {
     let (load, app) = (load.clone(), app.clone());
-    let mut hand = Hand {
-        rng: ChaCha8Rng::from_rng(&mut hand.rng),
-        ..*hand
-    };
+    let mut hand = hand.fork();
     tokio::spawn(async move {
         let begun = Instant::now();
         let mut tokens = vec![token];

@@ -3,18 +3,26 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::RngExt;
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 
 use super::{Hand, Held, Load, Settled};
 use crate::{
     client::{App, Token},
     history::Role,
+    node::SKEW,
 };
 
 /// Presentations at each node.
 const AT_EACH: usize = 3;
+/// Of so many rounds one ends with a token that comes after its grace, by so much more than clocks differ.
+const LATE: u32 = 8;
+const AFTER: Duration = Duration::from_millis(500);
 
 pub async fn run(load: Arc<Load>, app: App, mut hand: Hand) -> Vec<Held> {
+    let mut late = JoinSet::new();
     while !load.is_stopping() {
         let Some(mut token) = load.sign(&app, Role::Racer, &mut hand).await else {
             continue;
@@ -29,9 +37,25 @@ pub async fn run(load: Arc<Load>, app: App, mut hand: Hand) -> Vec<Held> {
                 Settled::Refused | Settled::Abandoned => break,
             }
         }
+        if !app.grace.is_none() && (late.is_empty() || hand.rng.random_ratio(1, LATE)) {
+            let (load, app, hand) = (load.clone(), app.clone(), hand.fork());
+            late.spawn(come_late(load, app, token, hand));
+        }
         hand.pause(50..400).await;
     }
+    late.join_all().await;
     Vec::new()
+}
+
+/// Presents a token again when its grace is surely over, though nothing has followed its successor.
+async fn come_late(load: Arc<Load>, app: App, token: Token, mut hand: Hand) {
+    if let Settled::Renewed(_) = load.settle(&app, &token, &mut hand).await {
+        let over = Instant::now() + Duration::from_micros(app.grace.most) + SKEW + AFTER;
+        while !load.is_stopping() && Instant::now() < over {
+            hand.pause(100..200).await;
+        }
+        load.client.renew(hand.next(), &app, &token).await;
+    }
 }
 
 /// One of the winners.

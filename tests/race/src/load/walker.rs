@@ -9,19 +9,33 @@ use crate::{client::App, history::Role};
 
 /// Sessions that a walker leaves lying about, to see at the end whether they are still there.
 const HELD: usize = 40;
+/// Renewals between two changes of a session's claims.
+const AMENDED: usize = 61;
 
 pub async fn run(load: Arc<Load>, app: App, mut hand: Hand) -> Vec<Held> {
     let mut held = Vec::new();
     while !load.is_stopping() {
-        let Some(mut token) = load.sign(&app, Role::Walker, &mut hand).await else {
+        // Mostly where nothing is done but renewals.
+        let app = match hand.rng.random_range(0..16) {
+            0..2 => &load.apps.quiet,
+            2 => &load.apps.flushed,
+            3 => &load.apps.rekeyed,
+            4 => &load.apps.shifting,
+            _ => &app,
+        };
+        let Some(mut token) = load.sign(app, Role::Walker, &mut hand).await else {
             continue;
         };
         let mut alive = true;
-        for step in 0..hand.rng.random_range(10..300) {
+        for step in 1..hand.rng.random_range(10..300) {
             if load.is_stopping() {
                 break;
             }
-            match load.settle(&app, &token, &mut hand).await {
+            if step % AMENDED == 0 {
+                let note = format!("note {step}");
+                load.client.amend(hand.next(), app, &mut token, &note).await;
+            }
+            match load.settle(app, &token, &mut hand).await {
                 Settled::Renewed(next) => token = next,
                 Settled::Refused | Settled::Abandoned => {
                     alive = false;
