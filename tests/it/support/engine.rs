@@ -82,7 +82,10 @@ pub async fn connect(data: &Path) -> DatabaseConnection {
     };
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false);
-    Database::connect(options).await.unwrap()
+    let db = Database::connect(options).await.unwrap();
+    // What was committed by way of another node of a cluster is to be seen, as renewd itself sees it.
+    run(&db, &[["", "", "SET SESSION wsrep_sync_wait = 7"]]).await;
+    db
 }
 
 /// Runs each of these statements, the one that the engine under test understands.
