@@ -6,7 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{App, Client, Key, Keys, Kind, outcome, samples::PublicKeys, text};
+use super::{App, Client, Key, Keys, Kind, outcome, text};
 use crate::{
     history::{
         AppKey, Cause, Change, Ended, Ending, Grace, Id, Micros, Outcome, Revocation, Span, Tenant,
@@ -195,27 +195,33 @@ impl Client {
         }
     }
 
-    /// Notes which signing keys the app has had, and verifies the signatures that were put aside.
+    /// Notes the public keys that the app has. Of those that are gone, renewd lists only so many: who makes and revokes keys
+    /// asks in time.
+    pub async fn note_public_keys(&self, node: usize, app: &App) {
+        let key = app.keys.current(Kind::Secret);
+        let path = format!("/app/{}/pub-keys", app.id);
+        let (_, reply) = self
+            .ask(node, Method::GET, &path, Some(&key.text), None)
+            .await;
+        self.unanswered(&reply, "pub-keys");
+        let Reply::Answered(200, body) = reply else {
+            return;
+        };
+        let body = body.json();
+        let keys = body.get("keys").and_then(Value::as_array);
+        let keys = keys.into_iter().flatten().filter_map(public_key);
+        self.samples.note_keys(app.index, keys);
+    }
+
+    /// Notes which signing keys the apps have had, and verifies the signatures that were put aside.
     pub async fn verify_samples(&self, apps: &[&App]) {
-        let mut all = PublicKeys::new();
         for app in apps {
-            let key = app.keys.current(Kind::Secret);
-            let path = format!("/app/{}/pub-keys", app.id);
-            let (_, reply) = self.ask(0, Method::GET, &path, Some(&key.text), None).await;
-            self.unanswered(&reply, "pub-keys");
-            let Reply::Answered(200, body) = reply else {
-                continue;
-            };
-            let body = body.json();
-            let keys = body.get("keys").and_then(Value::as_array);
-            for (id, point) in keys.into_iter().flatten().filter_map(public_key) {
-                all.insert((app.index, id), point);
-            }
+            self.note_public_keys(0, app).await;
         }
-        let signatures = self.samples.verify(&all);
+        let (signatures, signing_keys) = self.samples.verify();
         self.history.write(|history| {
             history.signatures = signatures;
-            history.signing_keys = all.into_keys().map(|(app, id)| (id, app)).collect();
+            history.signing_keys = signing_keys;
         });
     }
 

@@ -21,10 +21,9 @@ const ONE_OF: u64 = 48;
 pub struct Samples {
     seen: AtomicU64,
     taken: Mutex<Vec<Sample>>,
+    /// The apps' public keys: uncompressed points of P-256.
+    keys: Mutex<BTreeMap<(usize, Id), Vec<u8>>>,
 }
-
-/// An app's public keys: uncompressed points of P-256.
-pub type PublicKeys = BTreeMap<(usize, Id), Vec<u8>>;
 
 #[derive(Debug)]
 struct Sample {
@@ -51,9 +50,16 @@ impl Samples {
         taken.push(sample);
     }
 
-    /// Verifies all that were taken. A key that its app does not list verifies nothing.
-    pub fn verify(&self, keys: &PublicKeys) -> Vec<Signature> {
+    /// Adds public keys of an app.
+    pub fn note_keys(&self, app: usize, keys: impl Iterator<Item = (Id, Vec<u8>)>) {
+        let mut known = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(keys.map(|(id, point)| ((app, id), point)));
+    }
+
+    /// Verifies all that were taken, and tells which app has which keys. A key that its app did not list verifies nothing.
+    pub fn verify(&self) -> (Vec<Signature>, BTreeMap<Id, usize>) {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let verified = taken.iter().map(|sample| {
             let point = keys.get(&(sample.app, sample.key));
             Signature {
@@ -66,7 +72,8 @@ impl Samples {
                 }),
             }
         });
-        verified.collect()
+        let of_apps = keys.keys().map(|(app, id)| (*id, *app));
+        (verified.collect(), of_apps.collect())
     }
 }
 

@@ -24,6 +24,7 @@ pub async fn run(load: Arc<Load>, mut hand: Hand) -> Vec<Held> {
         if hand.rng.random_bool(0.3) {
             load.client.rotate_signing_key(hand.next(), app).await;
         }
+        load.client.note_public_keys(hand.next(), app).await;
         revoke(&load, signed, &mut hand).await;
         hand.pause(1_000..4_000).await;
     }
