@@ -8,7 +8,7 @@ use crate::{
     app::App,
     apps::Caller,
     error::{Error, Result},
-    sessions::claims::Claims,
+    sessions::{claims::Claims, renewal::lineage},
 };
 
 /// Lays `changes` over the claims of the session: a member replaces its namesake, `null` removes it.
@@ -33,9 +33,11 @@ async fn attempt(
 ) -> Result<()> {
     let now = app.clock.now();
     let transaction = caller.actor.begin(app).await?;
-    let session = session::find_in(&transaction, caller.app.app.id, id)
+    // Nobody flushed the app since: the transaction would be stale.
+    let (app_id, flush_count) = (caller.app.app.id, caller.app.app.flush_count);
+    let session = session::find_in(&transaction, app_id, id)
         .await?
-        .filter(|session| !session.is_revoked() && now < session.expires_at)
+        .filter(|session| !lineage(session, flush_count).ended && now < session.expires_at)
         .ok_or(Error::NotFound("session"))?;
     let claims = Claims::amend(&session.claims, changes)?.to_json();
     if !session::replace_claims(&transaction, &session, claims).await? {

@@ -1,9 +1,14 @@
 //! Lists the sessions of a subject.
 
-use entity::{SessionId, Timestamp, session};
+use entity::{SessionId, Timestamp, app as apps, session};
 use sea_orm::Select;
 
-use crate::{app::App, apps::LoadedApp, error::Result};
+use crate::{
+    app::App,
+    apps::LoadedApp,
+    error::{Error, Result},
+    signing::Keyring,
+};
 
 /// A page of a list, and where the next one begins.
 #[derive(Clone, Debug)]
@@ -25,7 +30,10 @@ pub async fn list(
 ) -> Result<Listing<session::Model, SessionId>> {
     let now = app.clock.now();
     let attempt = async || {
-        let live = renewable(loaded, sub, now);
+        // What was signed after a flush that is not known here yet is listed, too.
+        let policy = apps::find(&app.store.reader, loaded.app.id).await?;
+        let policy = policy.ok_or(Error::InvalidKey)?;
+        let live = renewable(&policy, &loaded.keyring, sub, now);
         let rows = session::page(&app.store.reader, live, before, limit + 1).await?;
         Ok(Listing::cut(rows, limit, |session| session.id))
     };
@@ -33,9 +41,13 @@ pub async fn list(
 }
 
 /// The sessions of `sub` that can be renewed at `now`.
-pub fn renewable(loaded: &LoadedApp, sub: &str, now: Timestamp) -> Select<session::Entity> {
-    let (app, revoked) = (&loaded.app, loaded.keyring.revoked());
-    session::renewable_of(app.id, sub, app.flush_count, revoked, now)
+pub fn renewable(
+    policy: &apps::Model,
+    keyring: &Keyring,
+    sub: &str,
+    now: Timestamp,
+) -> Select<session::Entity> {
+    session::renewable_of(policy.id, sub, policy.flush_count, keyring.revoked(), now)
 }
 
 impl<T, Cursor: Clone> Listing<T, Cursor> {

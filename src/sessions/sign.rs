@@ -211,7 +211,7 @@ async fn end_oldest(app: &App, loaded: &LoadedApp, new: &session::Model, limit: 
     let now = app.clock.now();
     let keep = u64::try_from(limit).unwrap_or(0);
     let transaction = app.store.begin().await?;
-    let live = renewable(loaded, &new.sub, now);
+    let live = renewable(&loaded.app, &loaded.keyring, &new.sub, now);
     for oldest in session::oldest_beyond(&transaction, live, keep).await? {
         let (id, target) = (loaded.app.id, Target::Session(oldest));
         session::revoke_in(&transaction, id, &target, Revocation::Limit, now).await?;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::{
     app::App,
     apps::LoadedApp,
-    error::Result,
+    error::{Error, Result},
     rotation::{Decision, RetryPolicy},
     sessions::{
         renewal::lineage,
@@ -49,6 +49,17 @@ pub async fn verify(app: &App, loaded: &Arc<LoadedApp>, token: &str) -> Result<O
     }
     let find = async || Ok(session::find_in(&app.store.reader, loaded.app.id, own.sid).await?);
     let found = app.store.retry(find).await?;
+    if let Some(session) = &found
+        && session.flush_count > loaded.app.flush_count
+    {
+        // It began after a flush that is not known here yet.
+        return match app.reload(loaded).await {
+            Ok(newer) => Box::pin(verify(app, &newer, token)).await,
+            // The app is no more.
+            Err(Error::InvalidKey) => Ok(None),
+            Err(error) => Err(error),
+        };
+    }
     let is_good = found.is_some_and(|session| match token_type {
         TokenType::Auth => !lineage(&session, loaded.app.flush_count).ended,
         TokenType::Refresh => {

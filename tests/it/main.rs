@@ -27,6 +27,7 @@ mod epochs;
 mod errors;
 #[path = "../faults/mod.rs"]
 mod faults;
+mod flushed_elsewhere;
 mod jobs;
 mod kecak;
 mod logs;

@@ -1,9 +1,7 @@
 //! Tells who presents a registration token.
 
-use std::sync::Arc;
-
 use entity::{
-    PlainSecret, RegistrationTokenId, SecretHash, Timestamp, device,
+    PlainSecret, RegistrationTokenId, SecretHash, Timestamp, app as apps, device,
     registration_token::{self, Model},
 };
 use sea_orm::ConnectionTrait;
@@ -11,7 +9,6 @@ use sea_orm::ConnectionTrait;
 use super::lineage::{Presented, is_known};
 use crate::{
     app::App,
-    apps::LoadedApp,
     devices::commit,
     error::{Error, RegistrationRefusal as Refusal, Result},
 };
@@ -26,7 +23,8 @@ pub struct Token {
 /// The device that holds a token, as of one moment.
 #[derive(Debug)]
 pub struct Holder {
-    pub app: Arc<LoadedApp>,
+    /// Its app as the store has it: what is in memory may not know of a flush yet.
+    pub policy: apps::Model,
     pub device: device::Model,
     pub row: Model,
 }
@@ -49,13 +47,13 @@ impl Token {
     /// # Errors
     /// When it is neither, or the device is disabled, or its app deleted; those of the store.
     pub async fn holder(&self, app: &App, now: Timestamp) -> Result<Holder> {
-        match self.find_holder(app, &app.store.reader, now).await {
+        match self.find_holder(&app.store.reader, now).await {
             // A device that is told so gives its token up: not by what a server says that has not noticed yet that another
             // one took its place.
-            Err(Error::RegistrationToken(_)) if app.store.is_server() => {
+            Err(Error::RegistrationToken(_) | Error::AppDisabled) if app.store.is_server() => {
                 let transaction = app.store.begin().await?;
                 app.store.prove(&transaction).await?;
-                let found = self.find_holder(app, &transaction, now).await;
+                let found = self.find_holder(&transaction, now).await;
                 commit(app, transaction).await?;
                 found
             }
@@ -63,21 +61,17 @@ impl Token {
         }
     }
 
-    async fn find_holder(
-        &self,
-        app: &App,
-        db: &impl ConnectionTrait,
-        now: Timestamp,
-    ) -> Result<Holder> {
+    async fn find_holder(&self, db: &impl ConnectionTrait, now: Timestamp) -> Result<Holder> {
         let row = registration_token::find(db, self.id).await?;
         let row = row
             .filter(|row| is_known(row, &self.hash, now))
             .ok_or(Refusal::Invalid)?;
-        let loaded = app.load(row.app_id).await?.ok_or(Error::AppDisabled)?;
+        let policy = apps::find(db, row.app_id).await?;
+        let policy = policy.ok_or(Error::AppDisabled)?;
         match device::find_in(db, row.app_id, row.device_id).await? {
             Some(device) if device.is_disabled() => Err(Error::DeviceDisabled),
             Some(device) => Ok(Holder {
-                app: loaded,
+                policy,
                 device,
                 row,
             }),
@@ -85,9 +79,9 @@ impl Token {
         }
     }
 
-    /// It, by the policy of its holder's app.
-    pub fn presented(&self, app: &App, holder: &Holder, now: Timestamp) -> Presented<'_> {
+    /// It, by the policy of its app.
+    pub fn presented(&self, app: &App, policy: &apps::Model, now: Timestamp) -> Presented<'_> {
         let limit = app.config.registration_refreshes_per_hour;
-        Presented::to(&holder.app.app, &self.hash, now, limit)
+        Presented::to(policy, &self.hash, now, limit)
     }
 }

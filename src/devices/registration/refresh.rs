@@ -1,6 +1,6 @@
 //! Refreshes a registration token.
 
-use entity::{PlainSecret, Timestamp, device, registration_token};
+use entity::{PlainSecret, Timestamp, app as apps, device, registration_token};
 
 use super::{
     holder::Token,
@@ -44,7 +44,7 @@ async fn attempt(app: &App, token: &Token) -> Result<Refreshed> {
     let hash = next.hash();
     for _ in 0..ATTEMPTS {
         let holder = token.holder(app, now).await?;
-        let presented = token.presented(app, &holder, now);
+        let presented = token.presented(app, &holder.policy, now);
         // Whoever is refused has not taken a writer's place.
         lineage::refresh(&holder.row, presented, &hash)?;
 
@@ -57,12 +57,17 @@ async fn attempt(app: &App, token: &Token) -> Result<Refreshed> {
         let Some(row) = registration_token::find(&transaction, token.id).await? else {
             continue;
         };
-        let decision = match lineage::refresh(&row, presented, &hash) {
+        let policy = apps::find(&transaction, app_id).await?;
+        let decision = policy.ok_or(Error::AppDisabled).and_then(|policy| {
+            let presented = token.presented(app, &policy, now);
+            Ok(lineage::refresh(&row, presented, &hash)?)
+        });
+        let decision = match decision {
             Ok(decision) => decision,
             Err(refusal) => {
                 // What it says was so at the server that commits this.
                 commit(app, transaction).await?;
-                return Err(refusal.into());
+                return Err(refusal);
             }
         };
         let is_repeated = matches!(decision, Next::Replaced(_));

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{
     holder::{Holder, Token},
-    lineage::{self, Presented},
+    lineage,
 };
 use crate::{
     app::App,
@@ -102,7 +102,7 @@ async fn check(app: &App, loaded: &LoadedApp, token: &Token) -> Result<Holder> {
     if holder.device.app_id != loaded.app.id {
         return Err(Refusal::Invalid.into());
     }
-    lineage::exchange(&holder.row, token.presented(app, &holder, now))?;
+    lineage::exchange(&holder.row, token.presented(app, &holder.policy, now))?;
     Ok(holder)
 }
 
@@ -150,8 +150,6 @@ async fn count(
     // As it is in the store: a flush may not be known here yet.
     let policy = apps::find(db, app_id).await?;
     let (row, policy) = row.zip(policy).ok_or(Refusal::Revoked)?;
-    let limit = app.config.registration_refreshes_per_hour;
-    let presented = Presented::to(&policy, &token.hash, now, limit);
-    let after = lineage::exchange(&row, presented)?;
+    let after = lineage::exchange(&row, token.presented(app, &policy, now))?;
     Ok(registration_token::advance(db, &row, &after).await?)
 }
