@@ -79,6 +79,8 @@ pub enum StartError {
     Setup(#[from] Error),
     #[error(transparent)]
     MasterKey(#[from] MasterKeyFault),
+    #[error("RENEWD_ROOT_KEY must have 32 to 256 printable ASCII characters and no space")]
+    RootKey,
     #[error(
         "there is no store at {}: `renewd serve` and `renewd migrate` make one, nothing else does. If you have one elsewhere, run \
          this there, or name it by --data-dir or --database-url",
@@ -150,6 +152,7 @@ impl App {
         let now = clock.now();
         let root_key = match root_key::ensure(&store, &rng, now, secrets.root_key).await? {
             Ensured::Made(shown) => shown,
+            Ensured::Malformed => return Err(StartError::RootKey),
             Ensured::Kept => None,
             Ensured::Differs => {
                 // Who runs a command has not asked for this; who starts a server may rely on the key.

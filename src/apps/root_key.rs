@@ -8,6 +8,7 @@ use crate::{
     apps::keys::{MOST, overlap_end},
     audit::{Action, Actor, Event, record},
     clock::Rng,
+    config::may_be_root_key,
     error::{Error, Result},
     store::Store,
 };
@@ -17,6 +18,8 @@ use crate::{
 pub enum Ensured {
     /// It had none. If none was given, the one that was made is to be shown this once.
     Made(Option<PlainSecret>),
+    /// It has none, and the one that was given has not the form of one.
+    Malformed,
     /// It has one, which is the given one, if any.
     Kept,
     /// It has another than the given one, which it keeps.
@@ -56,6 +59,9 @@ async fn attempt(
         } else {
             Ensured::Differs
         });
+    }
+    if given.is_some_and(|key| !may_be_root_key(key.reveal())) {
+        return Ok(Ensured::Malformed);
     }
     // Of two processes that start at once on a fresh store, one makes the key; the other one finds it.
     if !setting::claim_root_key(&transaction).await? {

@@ -185,6 +185,34 @@ fn a_start_says_that_the_store_has_another_root_key() {
     assert!(!log.contains("the-first-root-key"), "{log}");
 }
 
+/// One that has not the form of a root key makes none; where there is one already, the variable is not asked for it.
+#[test]
+fn a_malformed_root_key_matters_to_a_fresh_store_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let with = |key: &str, arguments: &[&str]| {
+        let mut command = renewd(dir.path());
+        command.env("RENEWD_ROOT_KEY", key).args(arguments);
+        command.output().unwrap()
+    };
+    let malformed = ["", "  ", "short"];
+    for key in malformed {
+        let message = failure(&with(key, &["migrate"]), 1);
+        assert!(message.contains("32 to 256"), "{message}");
+    }
+    let good = "the-root-key".repeat(3);
+    stdout(&with(&good, &["migrate"]));
+    for key in malformed {
+        let listed = with(key, &["app", "list"]);
+        stdout(&listed);
+        assert_eq!(String::from_utf8_lossy(&listed.stderr), "");
+        let started = with(key, &["migrate"]);
+        stdout(&started);
+        let log = String::from_utf8_lossy(&started.stderr);
+        let told = log.contains("RENEWD_ROOT_KEY is not the root key of this store");
+        assert!(told, "{log}");
+    }
+}
+
 /// Nothing but `serve` and `migrate` makes a store: not in a wrong folder, not in a database without tables.
 #[test]
 fn a_command_makes_no_store() {
