@@ -225,13 +225,15 @@ pub enum Target {
 }
 
 /// Ends what of `target` in the app has not been ended, whatever its dates: a node whose clock is behind, or the leeway,
-/// may still renew what has expired. Gives the number of sessions that this ended.
+/// may still renew what has expired. `flush_count` is how often the app is known to have been flushed: what an earlier flush
+/// ended is not ended again. Gives the number of sessions that this ended.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn revoke_in(
     db: &impl ConnectionTrait,
     app_id: AppId,
+    flush_count: i64,
     target: &Target,
     reason: Revocation,
     now: Timestamp,
@@ -243,6 +245,7 @@ pub async fn revoke_in(
             ..Default::default()
         })
         .filter(Column::AppId.eq(app_id))
+        .filter(Column::FlushCount.gte(flush_count))
         .filter(Column::RevokedAt.is_null());
     let update = match target {
         Target::Session(id) => update.filter(Column::Id.eq(*id)),

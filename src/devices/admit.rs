@@ -34,7 +34,7 @@ pub async fn admit(app: &App, session: &session::Model) -> Result<()> {
         let transaction = app.store.begin().await?;
         match take(&transaction, app_id, id, &session.sub, now).await {
             Err(refusal @ (Error::Invalid(_) | Error::DeviceDisabled)) => {
-                end(&transaction, app_id, id, now).await?;
+                end(&transaction, app_id, session.flush_count, id, now).await?;
                 commit(app, transaction).await?;
                 Err(refusal)
             }

@@ -22,7 +22,7 @@ pub async fn delete(app: &App, caller: &Caller, id: DeviceId) -> Result<u64> {
         let (now, app_id) = (app.clock.now(), caller.app.app.id);
         let transaction = caller.actor.begin(app).await?;
         require(&transaction, app_id, id).await?;
-        let ended = end_all(&transaction, app_id, id, now).await?;
+        let ended = end_all(&transaction, app_id, caller.app.app.flush_count, id, now).await?;
         remove(&transaction, app_id, id).await?;
         let event = Event::of(Action::DeviceDelete, app_id, id);
         record(&transaction, &app.rng, now, &caller.actor, [event]).await?;

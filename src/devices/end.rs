@@ -14,11 +14,12 @@ use sea_orm::{ConnectionTrait, DbErr};
 pub async fn end(
     db: &impl ConnectionTrait,
     app_id: AppId,
+    flush_count: i64,
     id: DeviceId,
     now: Timestamp,
 ) -> Result<u64, DbErr> {
     let target = Target::Device(id);
-    session::revoke_in(db, app_id, &target, Revocation::Device, now).await
+    session::revoke_in(db, app_id, flush_count, &target, Revocation::Device, now).await
 }
 
 /// Ends every session on the device, and its registration; gives the number of sessions. Whoever calls holds the row of the
@@ -29,11 +30,12 @@ pub async fn end(
 pub async fn end_all(
     db: &impl ConnectionTrait,
     app_id: AppId,
+    flush_count: i64,
     id: DeviceId,
     now: Timestamp,
 ) -> Result<u64, DbErr> {
     registration_token::revoke_of_device(db, app_id, id, now).await?;
-    end(db, app_id, id, now).await
+    end(db, app_id, flush_count, id, now).await
 }
 
 /// Removes the row of the device.

@@ -1,7 +1,7 @@
 //! Whoever sends messages tells which push tokens are dead.
 
 use entity::{
-    DeviceId, PlainSecret, Timestamp,
+    PlainSecret, Timestamp, app,
     device::{self, Marks},
 };
 
@@ -51,7 +51,7 @@ async fn attempt(app: &App, caller: &Caller, tokens: &[PlainSecret]) -> Result<F
     for device in devices {
         events.push(Event::of(Action::DeviceUnregister, policy.id, device.id));
         feedback.dropped += 1;
-        feedback.revoked += drop_token(&transaction, device, policy.push_binding, now).await?;
+        feedback.revoked += drop_token(&transaction, device, policy, now).await?;
     }
     record(&transaction, &app.rng, now, &caller.actor, events).await?;
     commit(app, transaction).await?;
@@ -61,14 +61,14 @@ async fn attempt(app: &App, caller: &Caller, tokens: &[PlainSecret]) -> Result<F
 async fn drop_token(
     db: &Transaction,
     mut device: device::Model,
-    is_bound: bool,
+    policy: &app::Model,
     now: Timestamp,
 ) -> Result<u64> {
-    let (app_id, id): (_, DeviceId) = (device.app_id, device.id);
+    let id = device.id;
     device.drop_push_token();
     device::save(db, device).await?;
-    if is_bound {
-        Ok(end(db, app_id, id, now).await?)
+    if policy.push_binding {
+        Ok(end(db, policy.id, policy.flush_count, id, now).await?)
     } else {
         Ok(0)
     }

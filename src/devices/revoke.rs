@@ -22,7 +22,7 @@ pub async fn revoke(app: &App, caller: &Caller, id: DeviceId) -> Result<u64> {
         let mut row = require(&transaction, app_id, id).await?;
         row.drop_push_token();
         device::save(&transaction, row).await?;
-        let ended = end_all(&transaction, app_id, id, now).await?;
+        let ended = end_all(&transaction, app_id, caller.app.app.flush_count, id, now).await?;
         let event = Event::of(Action::DeviceRevoke, app_id, id);
         record(&transaction, &app.rng, now, &caller.actor, [event]).await?;
         commit(app, transaction).await?;

@@ -86,7 +86,7 @@ async fn attempt(
         record(&transaction, &app.rng, now, &caller.actor, [event]).await?;
     }
     if row.is_disabled() {
-        end_all(&transaction, app_id, id, now).await?;
+        end_all(&transaction, app_id, caller.app.app.flush_count, id, now).await?;
     }
     commit(app, transaction).await?;
     Ok(row)

@@ -72,6 +72,7 @@ async fn end(
         app_id,
         session_id,
         epoch: caller.app.epoch(),
+        flush_count: caller.app.app.flush_count,
         now,
         event,
         in_doubt: false,
@@ -88,6 +89,7 @@ async fn end(
                 }
                 caller = Cow::Owned(Box::pin(caller.again(app)).await?);
                 ending.epoch = caller.app.epoch();
+                ending.flush_count = caller.app.app.flush_count;
                 ending.in_doubt = in_doubt;
             }
         }
@@ -96,11 +98,12 @@ async fn end(
 }
 
 async fn end_all(app: &App, caller: &Caller, target: Target, now: Timestamp) -> Result<u64> {
-    let app_id = caller.app.app.id;
+    let (app_id, flush_count) = (caller.app.app.id, caller.app.app.flush_count);
     let reason = Revocation::Logout;
     let attempt = async |caller: Caller| {
         let transaction = caller.actor.begin(app).await?;
-        let ended = session::revoke_in(&transaction, app_id, &target, reason, now).await?;
+        let ended =
+            session::revoke_in(&transaction, app_id, flush_count, &target, reason, now).await?;
         if ended > 0 {
             // A subject is personal: the audit does not name it.
             let event = Event::of(

@@ -210,11 +210,12 @@ fn prepare(
 async fn end_oldest(app: &App, loaded: &LoadedApp, new: &session::Model, limit: i64) -> Result<()> {
     let now = app.clock.now();
     let keep = u64::try_from(limit).unwrap_or(0);
+    let (id, flush_count) = (loaded.app.id, loaded.app.flush_count);
     let transaction = app.store.begin().await?;
     let live = renewable(&loaded.app, &loaded.keyring, &new.sub, now);
     for oldest in session::oldest_beyond(&transaction, live, keep).await? {
-        let (id, target) = (loaded.app.id, Target::Session(oldest));
-        session::revoke_in(&transaction, id, &target, Revocation::Limit, now).await?;
+        let (target, reason) = (Target::Session(oldest), Revocation::Limit);
+        session::revoke_in(&transaction, id, flush_count, &target, reason, now).await?;
     }
     Ok(app.store.commit(transaction).await?)
 }

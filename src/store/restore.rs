@@ -133,8 +133,13 @@ impl Drop for Arriving {
     }
 }
 
+/// Whether anything is there: a link that leads nowhere, too, for whoever opens it makes what it leads to.
+fn is_there(file: &Path) -> bool {
+    file.symlink_metadata().is_ok()
+}
+
 fn nothing_at(to: &Path) -> Result<(), CopyError> {
-    if to.exists() {
+    if is_there(to) {
         return Err(CopyError::Exists(to.to_owned()));
     }
     nothing_beside(to)
@@ -144,7 +149,7 @@ fn nothing_beside(store: &Path) -> Result<(), CopyError> {
     let files: Vec<_> = BESIDE
         .iter()
         .map(|end| beside(store, end))
-        .filter(|file| file.exists())
+        .filter(|file| is_there(file))
         .collect();
     if files.is_empty() {
         return Ok(());

@@ -91,6 +91,8 @@ pub struct Ending {
     pub session_id: SessionId,
     /// The changes of the app that were known when this was made.
     pub epoch: i64,
+    /// How often the app was known to have been flushed.
+    pub flush_count: i64,
     pub now: Timestamp,
     /// What is recorded if this ends it. A box, because few have one.
     pub event: Option<Box<audit_event::Model>>,
@@ -538,7 +540,7 @@ fn end(row: Option<&mut session::Model>, ending: &Ending, epoch: Option<i64>) ->
         };
     }
     // Whatever its dates: a node whose clock is behind, or the leeway, may still renew it.
-    if row.is_revoked() {
+    if row.is_revoked() || row.flush_count < ending.flush_count {
         return Ended::Nothing;
     }
     row.revoked_at = Some(ending.now);

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     process::{Command, Output},
 };
@@ -216,6 +216,15 @@ async fn what_is_left_of_another_store_is_not_mixed_with_the_copy() {
         fs::write(dir.join(&name), "of another store").unwrap();
         refused(&[&name, "lies beside"]);
         fs::remove_file(dir.join(&name)).unwrap();
+    }
+    // A link that leads nowhere would be followed by whoever writes the log.
+    for name in ["data/renewd.db", "data/renewd.db-wal"] {
+        symlink("nowhere", dir.join(name)).unwrap();
+        let output = restore(dir, &["copies/renewd.db"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8(output.stderr).unwrap().contains(name));
+        fs::remove_file(dir.join(name)).unwrap();
+        assert!(!store.exists());
     }
     fs::write(dir.join("data/renewd.db-wal"), "").unwrap();
     fs::write(dir.join("data/renewd.db-shm"), "").unwrap();

@@ -138,13 +138,13 @@ async fn a_stale_row_is_not_written_over() {
     let now = server.app.clock.now();
     let target = Target::Session(id);
     assert_eq!(
-        session::revoke_in(db, app_id, &target, Revocation::Logout, now).await,
+        session::revoke_in(db, app_id, 0, &target, Revocation::Logout, now).await,
         Ok(1)
     );
     let fourth = advance(&third.session, "01JMWRJEJ71191KP88NDGWVYE4");
     assert!(!write(&server, &[&fourth]).await);
     assert_eq!(
-        session::revoke_in(db, app_id, &target, Revocation::Logout, now).await,
+        session::revoke_in(db, app_id, 0, &target, Revocation::Logout, now).await,
         Ok(0)
     );
 }

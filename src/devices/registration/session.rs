@@ -115,10 +115,11 @@ async fn confirm(app: &App, token: &Token, holder: &Holder, session_id: SessionI
             Ok(false) => {}
             Ok(true) => return commit(app, transaction).await,
             Err(refusal @ (Error::RegistrationToken(_) | Error::DeviceDisabled)) => {
-                let (now, app_id) = (app.clock.now(), holder.device.app_id);
+                let (now, policy) = (app.clock.now(), &holder.policy);
+                let (id, flush_count) = (policy.id, policy.flush_count);
                 let target = Target::Session(session_id);
                 let reason = Revocation::Device;
-                session::revoke_in(&transaction, app_id, &target, reason, now).await?;
+                session::revoke_in(&transaction, id, flush_count, &target, reason, now).await?;
                 commit(app, transaction).await?;
                 return Err(refusal);
             }

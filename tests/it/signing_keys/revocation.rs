@@ -234,6 +234,15 @@ async fn a_flush_kills_every_token_that_was_issued() {
     assert!(after == before, "no row was touched");
     assert!(after.iter().all(|session| session.revoked_at.is_none()));
 
+    // They have ended: nothing ends them again.
+    for target in [
+        json!({"session_id": after[0].id.to_string()}),
+        json!({"token": old[1].auth_token()}),
+        json!({"sub": after[0].sub}),
+    ] {
+        assert_eq!(app.logout(target).await.body["revoked"], 0);
+    }
+
     let new = app.sign().await;
     let renewed = assert_live(&app, &new).await;
     assert_live(&app, &renewed).await;
