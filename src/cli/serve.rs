@@ -23,13 +23,22 @@ pub async fn run(config: Config) -> Outcome {
             "cannot open more files than this process started with"
         );
     }
+    // Before anything is waited for or announced: until then a signal kills the process.
+    let mut stop = Box::pin(stop_signal()?);
     // Both ports are taken before the store is touched: a second server on it says so and goes.
     let listener = bind(config.listen).await?;
     let metrics = match config.metrics_listen {
         Some(address) => Some(bind(address).await?),
         None => None,
     };
-    let opened = App::open(config, secrets()?, Clock::system(), Rng::system()).await?;
+    let opening = App::open(config, secrets()?, Clock::system(), Rng::system());
+    let opened = tokio::select! {
+        opened = opening => opened?,
+        () = &mut stop => {
+            tracing::info!("stopped before it served");
+            return Ok(());
+        }
+    };
 
     let address = listener.local_addr()?;
     let key = opened.root_key.as_ref().map(root_key_notice);
@@ -40,7 +49,6 @@ pub async fn run(config: Config) -> Outcome {
     ))?;
 
     let shutdown = CancellationToken::new();
-    let stop = stop_signal()?;
     let stopping = shutdown.clone();
     let stopped_twice = async move {
         stop.await;

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, ChildStderr, Command, Stdio},
     time::{Duration, Instant},
@@ -108,11 +108,7 @@ impl Process {
     }
 
     fn signal(&self, name: &str) {
-        let status = Command::new("sh")
-            .args(["-c", &format!("kill -{name} {}", self.child.id())])
-            .status()
-            .unwrap();
-        assert!(status.success());
+        signal_to(self.child.id(), name);
     }
 }
 
@@ -122,6 +118,14 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn signal_to(process: u32, name: &str) {
+    let status = Command::new("sh")
+        .args(["-c", &format!("kill -{name} {process}")])
+        .status()
+        .unwrap();
+    assert!(status.success());
 }
 
 fn text(body: &Value, name: &str) -> String {
@@ -285,7 +289,7 @@ fn a_termination_is_announced_before_it_is_carried_out() {
 #[test]
 fn a_port_that_is_taken_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = renewd(dir.path())
         .args(["--listen", &address])
@@ -345,5 +349,27 @@ fn half_sent_requests_keep_nobody_out() {
         let used = process.cpu_millis() - before;
         assert!(used < 1000, "{used} ms of CPU time");
         assert_eq!(process.call("GET", "/livez", "", None).0, 200);
+    }
+}
+
+/// A supervisor that stops a server which waits for its database sees an orderly end, not a death by a signal.
+#[test]
+fn a_signal_ends_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    // Takes connections, and says nothing.
+    let database = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = database.local_addr().unwrap();
+    for signal in ["TERM", "INT"] {
+        let url = format!("postgres://renewd:secret@{address}/renewd");
+        let mut child = renewd(dir.path())
+            .env("RENEWD_LISTEN", "127.0.0.1:0")
+            .env("RENEWD_DATABASE_URL", url)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let _waiting = database.accept().unwrap();
+        signal_to(child.id(), signal);
+        assert_eq!(child.wait().unwrap().code(), Some(0));
     }
 }
