@@ -1,6 +1,6 @@
 //! One signing key follows another: on schedule, by hand, or in an emergency.
 
-use entity::{AppId, SigningKeyId, Timestamp, app, signing_key, time::Span};
+use entity::{AppId, SigningKeyId, Timestamp, app, setting, signing_key, time::Span};
 use keys::{Algorithm, PublicKey};
 
 use crate::{
@@ -53,6 +53,17 @@ impl<'a> Change<'a> {
             now: app.clock.now(),
             events: Vec::new(),
         })
+    }
+
+    /// The same for a revocation. It bears no time before the newest that the store knows: by a clock that is far behind, a key
+    /// would seem never to have signed, and to be gone for long.
+    async fn read_to_revoke(app: &'a App, id: AppId) -> Result<Self> {
+        let mut change = Self::read(app, id).await?;
+        let known = setting::clock(&app.store.reader).await?;
+        change.now = known
+            .newest
+            .map_or(change.now, |newest| newest.max(change.now));
+        Ok(change)
     }
 
     fn dates(&self) -> Vec<KeyDates> {
@@ -133,7 +144,9 @@ impl<'a> Change<'a> {
         // An emergency is never refused for want of room: those that were revoked first go, and their tokens are garbage.
         let excess = self.keys.len().saturating_sub(MOST);
         let revoked = self.keys.iter().filter(|row| row.revoked_at.is_some());
-        let revoked: Vec<_> = revoked.map(|row| row.id).take(excess).collect();
+        let mut revoked: Vec<_> = revoked.map(|row| (row.revoked_at, row.id)).collect();
+        revoked.sort_unstable();
+        let revoked: Vec<_> = revoked.into_iter().map(|(_, id)| id).take(excess).collect();
         for id in &revoked {
             self.note(Action::SigningKeyRemove, *id);
         }
@@ -259,7 +272,7 @@ pub async fn rotate_in_emergency(app: &App, actor: &Actor, id: AppId) -> Result<
 }
 
 async fn attempt_emergency(app: &App, actor: &Actor, id: AppId) -> Result<PublicKey> {
-    let mut change = Change::read(app, id).await?;
+    let mut change = Change::read_to_revoke(app, id).await?;
     for index in 0..change.keys.len() {
         if change.keys[index].revoked_at.is_none() {
             change.keys[index].revoked_at = Some(change.now);
@@ -287,7 +300,7 @@ pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: SigningKeyId) -> R
 }
 
 async fn attempt_revocation(app: &App, actor: &Actor, id: AppId, key: SigningKeyId) -> Result<()> {
-    let mut change = Change::read(app, id).await?;
+    let mut change = Change::read_to_revoke(app, id).await?;
     let states = change.states();
     let found = change.keys.iter().position(|row| row.id == key);
     let index = found

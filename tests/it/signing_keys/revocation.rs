@@ -290,6 +290,44 @@ async fn what_another_process_ended_does_not_renew() {
     }
 }
 
+/// By a clock that is far behind, a key would be revoked before it ever signed, and be gone for long: the job of another process
+/// would remove it at once, and what it signed would be told that it is garbage.
+#[tokio::test]
+async fn a_key_that_a_slow_clock_revokes_is_known_as_revoked() {
+    for how in ["revoke", "emergency"] {
+        let server = TestServer::start().await;
+        let app = server.app().await;
+        let earlier = app.sign().await;
+        rotate_by_hand(&server, &app).await;
+        server.advance(2 * LEAD);
+        run(&server).await;
+        let signed = app.sign().await;
+        assert_ne!(signed.body["key_id"], earlier.body["key_id"]);
+        let other = server.second_process().await;
+        other.set_clock(-600 * DAY);
+        match how {
+            "revoke" => assert_ok(&revoke(&other, &app, &signed.text("key_id")).await),
+            _ => drop(emergency(&other, &app, Method::POST).await),
+        }
+        server.advance(60);
+        run(&server).await;
+        server
+            .app
+            .directory
+            .follow(&server.app.store)
+            .await
+            .unwrap();
+        assert_dead(&app, &signed).await;
+        if how == "revoke" {
+            // What the retired key signed is as good as ever.
+            assert_live(&app, &earlier).await;
+        }
+        let new = app.sign().await;
+        assert_ne!(new.body["key_id"], earlier.body["key_id"]);
+        assert_live(&app, &new).await;
+    }
+}
+
 /// Neither does a renewal fail that has nothing to do with what another process changed.
 #[tokio::test]
 async fn what_another_process_changed_does_not_end_a_session() {
