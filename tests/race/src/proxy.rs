@@ -369,6 +369,7 @@ mod tests {
         ] {
             let mut old = TcpStream::connect(proxy.address).await.unwrap();
             assert!(ask(&mut old, b"hello").await.is_some());
+            let held = proxy.cuts().held;
             let mut new = None;
             let asked = async {
                 sleep(window / 4).await;
@@ -377,6 +378,9 @@ mod tests {
                 for stream in [&mut old, new] {
                     let asked = timeout(window / 4, ask(stream, b"hello")).await;
                     assert!(asked.is_err(), "{hold:?}");
+                }
+                while proxy.cuts().held < held + 2 {
+                    sleep(Duration::from_millis(5)).await;
                 }
                 proxy.cut();
             };

@@ -3,6 +3,9 @@
 use super::{Kind, ROUNDING, Story, Violation, story::Belief};
 use crate::history::{Answer, Cause, Ended, Ending, Jump, Micros, Presentation, Refusal, Role};
 
+/// Seconds. What expired is purged no earlier than so long after.
+const DAY: i64 = 86_400;
+
 impl Story<'_> {
     pub fn check_renewals(&self, found: &mut Vec<Violation>) {
         self.check_winners(found);
@@ -142,15 +145,25 @@ impl Story<'_> {
             other.answer.may_have_advanced() && other.span.begin < one.span.end
         };
         let signed = |jump: &Jump| jump.span.overlaps(self.session.span);
-        matches!(refusal, Refusal::Expired | Refusal::NotYetValid)
-            && (self.is_at_a_jump(one)
-                || self.history.jumps.iter().any(signed)
-                || self
-                    .told
-                    .iter()
-                    .copied()
-                    .filter(earlier)
-                    .any(|other| self.is_at_a_jump(other)))
+        let is_purged = refusal == Refusal::Revoked && self.is_long_over();
+        is_purged
+            || matches!(refusal, Refusal::Expired | Refusal::NotYetValid)
+                && (self.is_at_a_jump(one)
+                    || self.history.jumps.iter().any(signed)
+                    || self
+                        .told
+                        .iter()
+                        .copied()
+                        .filter(earlier)
+                        .any(|other| self.is_at_a_jump(other)))
+    }
+
+    /// Whether a node whose clock was days behind has dated the session so long ago that by every right clock it has been over
+    /// for a day and more: then it may have been purged, and the node that knows no better calls it ended.
+    fn is_long_over(&self) -> bool {
+        let won = self.told.iter().filter_map(|one| one.answer.won());
+        let mut issued = won.chain([self.session.first]);
+        issued.any(|pair| pair.iat + pair.life + DAY < self.history.started_at)
     }
 
     /// Whether the end of the grace of a token was given or read by such a clock: it may be over at once, or go on.

@@ -5,9 +5,9 @@ mod sensors;
 mod told;
 
 use super::*;
-use crate::history::{Refusal, Role};
+use crate::history::{Jump, Refusal, Role};
 
-use told::{REVOKED, Told, USED, issued, lenient, strict, won};
+use told::{REVOKED, Told, USED, issued, lenient, span, strict, won};
 
 #[test]
 fn a_walk_is_good() {
@@ -104,6 +104,21 @@ fn a_session_that_is_refused_for_no_reason_is_lost() {
         .logout(10, 20, true)
         .renew("A", 21, 30, Answer::Refused(Refusal::Invalid))
         .is(&[Kind::LostSession]);
+}
+
+/// By a clock that is far behind: the job of another node may have purged it at once.
+#[test]
+fn a_session_that_was_over_before_the_run_may_have_been_purged() {
+    for (days_ago, expected) in [(2, vec![]), (0, vec![Kind::LostSession])] {
+        let mut told = strict();
+        told.0.sessions[0].first.iat -= days_ago * 86_400;
+        told.0.jumps.push(Jump {
+            node: 0,
+            span: span(0, 1),
+        });
+        told.renew("A", 10, 20, Answer::Refused(Refusal::Revoked))
+            .is(&expected);
+    }
 }
 
 #[test]
