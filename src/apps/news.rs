@@ -2,7 +2,7 @@
 //!
 //! What is in memory of apps and keys is as old as the last look at the epochs. An id tells when it was made: one that is older
 //! than that look, and unknown, is not there. One that may be newer is asked for: one question at a time of an app, for all that
-//! came before it was asked.
+//! came before it was asked. A signing key that is unknown is always asked for.
 
 use std::{
     collections::HashMap,
@@ -75,6 +75,14 @@ impl App {
         if !self.may_be_news(made) {
             return Ok(None);
         }
+        Box::pin(self.load_newest(loaded)).await
+    }
+
+    /// The app as the store has it now, if it is another than `loaded`.
+    ///
+    /// # Errors
+    /// When the store does not tell.
+    async fn load_newest(&self, loaded: &Arc<LoadedApp>) -> Result<Option<Arc<LoadedApp>>> {
         let (id, directory) = (loaded.app.id, &self.directory);
         let ask = async || {
             // What a process of the release before has changed is not in the epoch of the app.
@@ -91,7 +99,9 @@ impl App {
         Ok(newest.filter(|newest| !Arc::ptr_eq(newest, loaded)))
     }
 
-    /// The app as the store has it now, if this signing key is unknown in `loaded`, and may have been made a moment ago.
+    /// The app as the store has it now, if this signing key is unknown in `loaded`. However old its id is: where the answer to
+    /// its commit was lost, it may have been committed long after it was made, and another process signs with it from then on. (Of
+    /// an app-key that was made in that way nobody has the secret.)
     ///
     /// # Errors
     /// When the store does not tell.
@@ -103,7 +113,7 @@ impl App {
         if loaded.keyring.has(key) {
             return Ok(None);
         }
-        Box::pin(self.load_newer(loaded, key.minted_at())).await
+        Box::pin(self.load_newest(loaded)).await
     }
 
     /// The root keys as the store has them now, if one of them that was made at `made` may be unknown here.

@@ -144,6 +144,21 @@ async fn a_token_of_a_signing_key_that_was_made_elsewhere_is_known_at_once() {
     }
 }
 
+/// A commit whose answer was lost may come through long after: the key is old by its id, and new to everybody.
+#[tokio::test]
+async fn a_signing_key_may_be_committed_long_after_it_was_made() {
+    for seconds in [-600, 600] {
+        let (_here, there, app) = start().await;
+        there.set_clock(seconds);
+        let path = format!("/root/{}/rotate/pki", app.id);
+        there.root().post(&path, json!({})).await;
+        there.set_clock(-seconds);
+        let signed = sign(&there, &app, &app.secret_key).await;
+        let renewed = app.renew(&signed.refresh_token()).await;
+        assert_eq!(renewed.status, 200, "{seconds}: {}", renewed.raw);
+    }
+}
+
 /// Many that come with it at once are answered by one look.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_app_is_read_once_for_many() {
