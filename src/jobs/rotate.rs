@@ -1,6 +1,6 @@
 //! Rotates signing keys by their schedule, and removes those that nothing needs.
 
-use entity::app;
+use entity::{Timestamp, app};
 use tokio_util::sync::CancellationToken;
 
 use super::{clock, leased};
@@ -20,17 +20,20 @@ const APPS: u64 = 100;
 /// Those of the store.
 pub async fn run(app: &App, shutdown: &CancellationToken) -> Result<Option<u64>> {
     // The question alone needs no lease.
-    if due(app, 1).await?.is_empty() || clock::look(app).await?.is_none() {
+    if due(app, app.clock.now(), 1).await?.is_empty() {
         return Ok(Some(0));
     }
+    let Some(now) = clock::look(app).await? else {
+        return Ok(Some(0));
+    };
     leased(app, "rotate", async |lease| {
         let (mut looked_at, mut failure) = (0, None);
-        for row in due(app, APPS).await? {
+        for row in due(app, now, APPS).await? {
             if shutdown.is_cancelled() {
                 break;
             }
             let fence = async |db: &crate::store::Transaction| lease.hold(db).await;
-            match signing::advance(app, row.id, fence).await {
+            match signing::advance(app, row.id, now, fence).await {
                 Ok(()) => looked_at += 1,
                 // Somebody rotates by hand, or deleted the app: there is another time.
                 Err(Error::Conflict(_) | Error::NotFound(_)) => {}
@@ -43,6 +46,6 @@ pub async fn run(app: &App, shutdown: &CancellationToken) -> Result<Option<u64>>
     .await
 }
 
-async fn due(app: &App, limit: u64) -> Result<Vec<app::Model>> {
-    Ok(app::list_due(&app.store.reader, app.clock.now(), limit).await?)
+async fn due(app: &App, now: Timestamp, limit: u64) -> Result<Vec<app::Model>> {
+    Ok(app::list_due(&app.store.reader, now, limit).await?)
 }

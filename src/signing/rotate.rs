@@ -171,25 +171,29 @@ pub fn token_life(row: &app::Model) -> i64 {
     row.token_expiry.max(row.refresh_expiry)
 }
 
-/// Does what is due for the keys of the app: the work of the rotation job. `fence` is asked in the transaction
-/// whether the job may still work.
+/// Does what is due for the keys of the app at `now`: the work of the rotation job. `now` is what a clock showed that was believed,
+/// and stays the same however often this is tried: the clock may be set meanwhile. `fence` is asked in the transaction whether
+/// the job may still work.
 ///
 /// # Errors
 /// Those of the store; [`Error::Conflict`] when somebody else changed the keys meanwhile.
 pub async fn advance(
     app: &App,
     id: AppId,
+    now: Timestamp,
     fence: impl AsyncFn(&Transaction) -> Result<()>,
 ) -> Result<()> {
-    app.store.retry(|| attempt_step(app, id, &fence)).await
+    app.store.retry(|| attempt_step(app, id, now, &fence)).await
 }
 
 async fn attempt_step(
     app: &App,
     id: AppId,
+    now: Timestamp,
     fence: impl AsyncFn(&Transaction) -> Result<()>,
 ) -> Result<()> {
     let mut change = Change::read(app, id).await?;
+    change.now = now;
     let step = next_step(&change.dates(), policy(app, &change.row), change.now);
     let new = match step {
         Step::Publish { activates_at } if change.has_room() => {

@@ -1,7 +1,14 @@
 //! A clock that is wrong removes nothing, and leaves nothing behind that a right one would trip over.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use entity::{Timestamp, app, audit_event, lease, session, setting, signing_key, time::Span};
-use renewd::jobs::{self, Lease};
+use renewd::{
+    app::App,
+    clock::Clock,
+    config::Secrets,
+    jobs::{self, Lease},
+};
 use sea_orm::{ConnectionTrait, EntityTrait};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -230,4 +237,44 @@ async fn keys_are_rotated_in_time_after_a_wrong_clock() {
     server.advance(DAY - 361);
     run_jobs(&server).await;
     assert_eq!(content(&server).await.keys.len(), 2);
+}
+
+/// A clock may be set at any moment of a run, above all while an attempt is made anew because the store did not answer: what
+/// was looked at before is what counts.
+#[tokio::test]
+async fn a_clock_that_jumps_within_a_run_removes_nothing() {
+    for moment in 1..=16 {
+        let server = TestServer::start().await;
+        let policy = json!({"refresh_expire": 14 * DAY});
+        let app = server.app_with(policy).await;
+        let signed = app.sign().await;
+        let path = format!("/root/{}/rotate/signing-key", app.id);
+        let rotated = server.root().post(&path, json!({})).await;
+        assert_eq!(rotated.status, 200, "{}", rotated.raw);
+        server.advance(DAY);
+        assert_eq!(run_jobs(&server).await, Some(0));
+        server.advance(DAY);
+        let before = content(&server).await;
+
+        let (right, asked) = (server.app.clock.now(), AtomicI64::new(0));
+        let now = move || {
+            let is_set = asked.fetch_add(1, Ordering::SeqCst) >= moment;
+            right + Span::seconds(if is_set { 600 * DAY } else { 0 })
+        };
+        let clock = Clock::from_fns(now, || Span::seconds(1));
+        let (config, rng) = (server.app.config.clone(), server.app.rng.clone());
+        let never = CancellationToken::new();
+        let other = App::open(config, Secrets::default(), clock, rng).await;
+        let other = other.unwrap().app;
+        let _ = jobs::rotate::run(&other, &never).await;
+        let _ = jobs::purge::run(&other, &never).await;
+        other.close().await.unwrap();
+
+        let after = content(&server).await;
+        assert_eq!(after.sessions, before.sessions, "{moment}");
+        let is_kept = |key: &signing_key::Model| after.keys.iter().any(|kept| kept.id == key.id);
+        assert!(before.keys.iter().all(is_kept), "{moment}");
+        let renewed = app.renew(&signed.refresh_token()).await;
+        assert_eq!(renewed.status, 200, "{moment}: {}", renewed.raw);
+    }
 }

@@ -139,7 +139,7 @@ async fn a_lost_lease_ends_the_work() {
     assert_eq!(held.holder, Some(node));
     let fence = async |db: &renewd::store::Transaction| lease.hold(db).await;
     let id = app.id.parse().unwrap();
-    let result = signing::advance(&server.app, id, fence).await;
+    let result = signing::advance(&server.app, id, server.app.clock.now(), fence).await;
     assert!(matches!(result, Err(Error::LeaseLost)), "{result:?}");
     assert_eq!(signing_keys(&server).await, 1);
     lease.release(&Ok(7)).await.unwrap();

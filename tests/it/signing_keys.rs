@@ -249,7 +249,9 @@ async fn rotate_on_two(way: &str, seconds: i64) {
                 run(server).await;
                 Ok(())
             }
-            "job without a lease" => signing::advance(&server.app, id, async |_| Ok(())).await,
+            "job without a lease" => {
+                signing::advance(&server.app, id, server.app.clock.now(), async |_| Ok(())).await
+            }
             _ => {
                 let rotated = signing::rotate(&server.app, &Actor::cli(), id).await;
                 rotated.map(|_| ())
