@@ -6,6 +6,7 @@
 
 use std::{env, fs, path::Path, sync::Arc, time::Instant};
 
+use ambient::{Clock, Rng};
 use entity::{AppId, PlainSecret, SessionId, Timestamp, TokenId, session};
 use plotters::prelude::{
     BLUE, ChartBuilder, Circle, Color, IntoDrawingArea, IntoLogRange, LineSeries, SVGBackend, Text,
@@ -16,7 +17,6 @@ use renewd::{
     app::App,
     apps::{self, Caller, NewApp, Presented},
     audit::Actor,
-    clock::{Clock, Rng},
     config::{Config, Secrets},
     sessions::{self, Claims, Client, NewSession},
     store::statements,

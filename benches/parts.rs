@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ambient::{Clock, Rng};
 use criterion::{BatchSize, Criterion};
 use entity::{PlainSecret, Timestamp, time::Span};
 use keys::{Algorithm, MasterKey, SigningKey, TokenType};
@@ -15,7 +16,6 @@ use renewd::{
     app::App,
     apps::{self, Caller, NewApp, Presented},
     audit::Actor,
-    clock::{Clock, Rng},
     config::{Config, Secrets},
     rotation::{Lineage, RetryPolicy},
     sessions::{self, Claims, Client, NewSession},

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use ambient::{Clock, Rng};
 use entity::{AppId, NodeId, PlainSecret};
 use sea_orm::DbErr;
 use tokio::sync::Notify;
@@ -17,7 +18,6 @@ use crate::{
         root_key::{self, Ensured},
     },
     audit::Refusals,
-    clock::{Clock, Rng},
     config::{Config, Secrets},
     devices::Quota,
     error::{Error, Result},

@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
+use ambient::Rng;
 use entity::{AppId, AppKeyId, AuditEventId, Timestamp, audit_event, time::Span};
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait, IntoActiveModel};
 use tokio::time::timeout;
 
-use crate::{app::App, apps::Turn, clock::Rng, error::Result, sessions::Listing};
+use crate::{app::App, apps::Turn, error::Result, sessions::Listing};
 
 /// Refused attempts that are recorded in a minute; past it they are counted in the metrics only, so that
 /// nobody fills the store by knocking.

@@ -5,7 +5,6 @@ pub mod app;
 pub mod apps;
 pub mod audit;
 pub mod cli;
-pub mod clock;
 pub mod config;
 mod database_url;
 pub mod devices;

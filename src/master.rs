@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use ambient::Rng;
 use entity::{AppId, session::TokenMac, setting, signing_key};
 use keys::{MasterKey, PrivateKey, SealError};
 use sea_orm::{ConnectionTrait, DbErr};
@@ -15,7 +16,6 @@ use zeroize::Zeroizing;
 
 use crate::{
     app::StartError,
-    clock::Rng,
     error::{Error, Result},
     signing::seal_label,
     store::Store,

@@ -2,17 +2,14 @@
 
 use std::{cell::RefCell, sync::Arc};
 
+use ambient::{Clock, Rng};
 use entity::PlainSecret;
 use poem::{
     Endpoint, EndpointExt, Request, Response,
     endpoint::BoxEndpoint,
     http::{Method, StatusCode, header},
 };
-use renewd::{
-    app::App,
-    clock::{Clock, Rng},
-    config::{Config, Secrets},
-};
+use renewd::{app::App, config::{Config, Secrets}};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;

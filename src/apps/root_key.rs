@@ -1,5 +1,6 @@
 //! The root key: what administers the server.
 
+use ambient::Rng;
 use entity::{AppKeyId, PlainSecret, SecretKind, Timestamp, app_key, setting};
 use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, IntoActiveModel};
 
@@ -7,7 +8,6 @@ use crate::{
     app::App,
     apps::keys::{MOST, overlap_end},
     audit::{Action, Actor, Event, record},
-    clock::Rng,
     config::may_be_root_key,
     error::{Error, Result},
     store::Store,

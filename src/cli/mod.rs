@@ -17,6 +17,7 @@ use std::{
     path::PathBuf,
 };
 
+use ambient::{Clock, Rng};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use entity::PlainSecret;
 use serde::Serialize;
@@ -26,7 +27,6 @@ use self::print::say;
 use crate::{
     api,
     app::{App, Opened},
-    clock::{Clock, Rng},
     config::{Config, ConfigError, Secrets},
 };
 

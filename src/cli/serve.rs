@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ambient::{Clock, Rng};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -9,12 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Outcome, print::say, root_key_notice, secrets};
-use crate::{
-    app::App,
-    clock::{Clock, Rng},
-    config::Config,
-    http::raise_file_limit,
-};
+use crate::{app::App, config::Config, http::raise_file_limit};
 
 pub async fn run(config: Config) -> Outcome {
     if let Err(error) = raise_file_limit() {

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use ambient::Rng;
 use entity::{setting, signing_key};
 
 use super::{
@@ -10,7 +11,6 @@ use super::{
 use crate::{
     app::App,
     audit::{Action, Actor, Event, record},
-    clock::Rng,
     devices,
     error::{Error, Result},
     signing::seal_label,

@@ -9,7 +9,6 @@ use std::{
 use crate::{
     app::App,
     apps::{Caller, LoadedApp},
-    clock::Rng,
     devices,
     error::{Error, Result},
     sessions::{
@@ -20,6 +19,7 @@ use crate::{
     },
     store::{Beginning, Begun},
 };
+use ambient::Rng;
 use entity::{
     DeviceId, SessionId, Timestamp, TokenId, device,
     session::{self, Revocation, Target},

@@ -1,5 +1,6 @@
 //! The pair of tokens of a session: what is in them, and how they are read back.
 
+use ambient::Rng;
 use entity::{
     SessionId, SigningKeyId, Timestamp, TokenId, app,
     session::{self, TokenMac},
@@ -9,7 +10,6 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     apps::LoadedApp,
-    clock::Rng,
     error::{Error, Refusal, Result},
     master::MasterKeys,
     sessions::{

@@ -19,6 +19,7 @@ mod writes;
 
 use std::{fs::File, sync::Arc, time::Duration};
 
+use ambient::Rng;
 use entity::setting;
 use rand::RngExt;
 use sea_orm::{ConnAcquireErr, ConnectionTrait, DbBackend, DbErr};
@@ -37,7 +38,7 @@ pub use transaction::Transaction;
 pub use write_path::{Beginning, Begun, Ended, Ending, WritePath};
 
 use self::writes::Writes;
-use crate::{clock::Rng, config::Config, error::Result};
+use crate::{config::Config, error::Result};
 
 /// How long the store may take to tell that it is there: whoever asks is about to decide where to send requests.
 const PING: Duration = Duration::from_secs(1);

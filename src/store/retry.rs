@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
+use ambient::Rng;
 use rand::RngExt;
 use sea_orm::DbErr;
 use tokio::time::{Instant, sleep};
 
 use super::{Store, deadline, engine};
-use crate::{
-    clock::Rng,
-    error::{Error, Result},
-};
+use crate::error::{Error, Result};
 
 /// The longest pause between two attempts.
 const LONGEST: Duration = Duration::from_millis(200);

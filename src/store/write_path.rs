@@ -6,6 +6,7 @@ mod model_tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use ambient::Rng;
 use entity::{AppId, SessionId, Timestamp, audit_event, session, setting};
 use rand::RngExt;
 use sea_orm::{ConnAcquireErr, DbErr, SqlErr};
@@ -28,7 +29,6 @@ use super::{
 };
 use crate::{
     audit::{self, Action, Event},
-    clock::Rng,
     error::{Error, Refusal, Result},
     sessions::renewal::{Outcome, Renewal, decide, decide_missing},
 };

@@ -7,8 +7,8 @@ use std::{
     process::{Command, Output},
 };
 
+use ambient::Clock;
 use poem::http::Method;
-use renewd::clock::Clock;
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 

@@ -13,9 +13,9 @@ use std::{
     time::Duration,
 };
 
+use ambient::{Clock, Rng};
 use renewd::{
     app::{App, Opened, StartError},
-    clock::{Clock, Rng},
     config::{Config, DatabaseTls, Secrets},
 };
 use sea_orm::{ConnectionTrait, DbBackend, Statement};

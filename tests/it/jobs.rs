@@ -5,11 +5,11 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use ambient::{Clock, Rng};
 use entity::{NodeId, SessionId, audit_event, lease, session, signing_key, time::Span};
 use rand::{SeedableRng, rngs::ChaCha12Rng};
 use renewd::{
     app::App,
-    clock::{Clock, Rng},
     config::Secrets,
     error::Error,
     jobs::{self, Lease, purge, rotate},

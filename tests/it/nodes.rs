@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ambient::{Clock, Rng};
 use renewd::{
     app::{App, StartError},
-    clock::{Clock, Rng},
     config::{Config, Secrets},
 };
 use sea_orm::ConnectionTrait;

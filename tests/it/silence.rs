@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use ambient::{Clock, Rng};
 use entity::Timestamp;
 use rand::{SeedableRng, rngs::ChaCha12Rng};
 use renewd::{
     app::App,
-    clock::{Clock, Rng},
     config::{Config, Secrets},
 };
 use sea_orm::DbBackend;

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use ambient::{Clock, Rng};
 use entity::{PlainSecret, app_key};
 use keys::MasterKey;
 use rand::{SeedableRng, rngs::ChaCha12Rng};
 use renewd::{
     app::{App, Opened, StartError},
-    clock::{Clock, Rng},
     config::{Config, Secrets},
 };
 use tempfile::TempDir;

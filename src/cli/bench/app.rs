@@ -2,6 +2,7 @@
 
 use std::{env, path::PathBuf, time::Duration};
 
+use ambient::{Clock, Rng};
 use hyper::{Method, StatusCode};
 use serde_json::json;
 use tempfile::TempDir;
@@ -16,7 +17,6 @@ use crate::{
     apps::{self, NewApp},
     audit::Actor,
     cli,
-    clock::{Clock, Rng},
     config::{Config, LogLevel, Secrets},
 };
 

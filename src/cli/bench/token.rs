@@ -85,7 +85,7 @@ mod tests {
     use keys::{Algorithm, SigningKey, TokenType};
 
     use super::*;
-    use crate::clock::Rng;
+    use ambient::Rng;
 
     fn key() -> SigningKey {
         let private = keys::generate(Algorithm::Es256, &mut Rng::system().fork()).unwrap();

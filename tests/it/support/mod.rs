@@ -11,12 +11,12 @@ use std::sync::{
     atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
+use ambient::{Clock, Rng};
 use entity::{Timestamp, time::Span};
 use poem::{EndpointExt, Response, endpoint::BoxEndpoint};
 use rand::{SeedableRng, rngs::ChaCha12Rng};
 use renewd::{
     app::App,
-    clock::{Clock, Rng},
     config::{Config, Secrets},
     jobs,
 };
