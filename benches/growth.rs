@@ -18,8 +18,8 @@ use renewd::{
     apps::{self, Caller, NewApp, Presented},
     audit::Actor,
     config::{Config, Secrets},
+    sessions::statements,
     sessions::{self, Claims, Client, NewSession},
-    store::statements,
 };
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::{Value, json};

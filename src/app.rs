@@ -8,7 +8,7 @@ use std::{
 
 use ambient::{Clock, Rng};
 use entity::{AppId, NodeId, PlainSecret};
-use sea_orm::DbErr;
+use sea_orm::{ConnAcquireErr, DbErr};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,7 @@ use crate::{
     jobs,
     master::{self, MasterKeyFault, MasterKeys},
     metrics::Metrics,
-    sessions::{Minted, Suspects},
+    sessions::{Minted, Suspects, WritePath},
     store::{Store, StoreError, deadline, file_of},
 };
 
@@ -38,6 +38,8 @@ pub struct App {
     pub clock: Clock,
     pub rng: Rng,
     pub store: Store,
+    /// For what happens to one session.
+    pub write_path: WritePath,
     pub master: MasterKeys,
     /// Names this process where several share a store.
     pub node: NodeId,
@@ -171,6 +173,7 @@ impl App {
             config,
             clock,
             rng,
+            write_path: WritePath::start(&store),
             store,
             master,
             directory: Directory::default(),
@@ -253,6 +256,17 @@ impl App {
     pub async fn reload(&self, stale: &LoadedApp) -> Result<Arc<LoadedApp>> {
         self.directory.drop_stale(stale);
         self.load(stale.app.id).await?.ok_or(Error::InvalidKey)
+    }
+
+    /// Whether the store answers and takes writes, and renewals are taken.
+    ///
+    /// # Errors
+    /// When any of it is not so.
+    pub async fn ping(&self) -> Result<(), DbErr> {
+        if !self.write_path.is_open() {
+            return Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed));
+        }
+        self.store.ping().await
     }
 
     /// Finishes the renewals that wait, and closes the store.

@@ -86,7 +86,7 @@ impl Service {
         &self,
         Data(app): Data<&Arc<App>>,
     ) -> Result<Json<HealthResponse>, Failure<Health>> {
-        app.store.ping().await.map_err(Refused::StoreDown)?;
+        app.ping().await.map_err(Refused::StoreDown)?;
         Ok(Json(HealthResponse::example()))
     }
 
@@ -115,7 +115,7 @@ impl Service {
         if app.stopping.is_cancelled() {
             return Err(Refused::Stopping.into());
         }
-        app.store.ping().await.map_err(Refused::StoreDown)?;
+        app.ping().await.map_err(Refused::StoreDown)?;
         Ok(Json(StatusResponse::ok()))
     }
 

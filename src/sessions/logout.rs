@@ -12,8 +12,11 @@ use crate::{
     apps::Caller,
     audit::{Action, Event, record},
     error::{Error, Result},
-    sessions::tokens::{TokenClaims, named_key, read},
-    store::{CommitError, Ended, Ending},
+    sessions::{
+        tokens::{TokenClaims, named_key, read},
+        write_path::{Ended, Ending},
+    },
+    store::CommitError,
 };
 
 /// Which sessions to end.
@@ -80,7 +83,7 @@ async fn end(
     let mut caller = Cow::Borrowed(caller);
     let (mut tries, mut turn) = (app.store.tries(), None);
     while tries.again() {
-        match app.store.sessions.end(ending.clone()).await? {
+        match app.write_path.end(ending.clone()).await? {
             Ended::Now => return Ok(1),
             Ended::Nothing => return Ok(0),
             Ended::Stale { in_doubt } => {

@@ -3,6 +3,7 @@
 mod amend;
 mod bearer;
 mod claims;
+mod doubts;
 mod lifetimes;
 mod list;
 mod logout;
@@ -12,8 +13,10 @@ mod renew;
 mod renewable_tests;
 pub mod renewal;
 mod sign;
+pub mod statements;
 mod tokens;
 mod verify;
+mod write_path;
 
 pub use amend::amend;
 pub use bearer::{Bearer, bearer};
@@ -26,3 +29,4 @@ pub use renew::{Client, renew};
 pub use sign::{Minted, NewSession, begin, sign};
 pub use tokens::{Grant, issue_auth};
 pub use verify::{Verified, verify};
+pub use write_path::WritePath;

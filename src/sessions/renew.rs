@@ -71,7 +71,7 @@ async fn attempt(
     let (mut tries, mut turn) = (app.store.tries(), None);
     while tries.again() {
         let (now, session_id) = (renewal.now, renewal.session_id);
-        match app.store.sessions.renew(renewal.clone()).await? {
+        match app.write_path.renew(renewal.clone()).await? {
             Outcome::Renewed(session) => {
                 return issue(
                     &caller.app,

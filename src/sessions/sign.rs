@@ -16,8 +16,8 @@ use crate::{
         lifetimes::Lifetimes,
         list::renewable,
         tokens::{Grant, Prepared, issue, prepare_refresh},
+        write_path::{Beginning, Begun},
     },
-    store::{Beginning, Begun},
 };
 use ambient::Rng;
 use entity::{
@@ -134,7 +134,7 @@ async fn store<'a>(
             epoch: loaded.epoch(),
             in_doubt,
         };
-        let session = match app.store.sessions.begin(beginning).await? {
+        let session = match app.write_path.begin(beginning).await? {
             Begun::Stored => session,
             Begun::Earlier(stored) => *stored,
             Begun::Stale { in_doubt: doubt } => {

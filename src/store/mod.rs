@@ -1,10 +1,9 @@
-//! The store: connections, what differs between engines, and the one path on which sessions are renewed.
+//! The store: connections, and what differs between the engines. It knows no session and no app.
 
 mod backup;
 mod connections;
 pub mod deadline;
-mod doubts;
-mod engine;
+pub mod engine;
 mod folder;
 mod migrate;
 mod pool;
@@ -12,9 +11,7 @@ pub mod restore;
 mod retry;
 mod server;
 mod sqlite;
-pub mod statements;
 mod transaction;
-mod write_path;
 mod writes;
 
 use std::{fs::File, sync::Arc, time::Duration};
@@ -22,7 +19,7 @@ use std::{fs::File, sync::Arc, time::Duration};
 use ambient::Rng;
 use entity::setting;
 use rand::RngExt;
-use sea_orm::{ConnAcquireErr, ConnectionTrait, DbBackend, DbErr};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr};
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout_at},
@@ -33,11 +30,11 @@ use url::Url;
 pub use backup::CopyError;
 pub use connections::Connections;
 pub use engine::{CommitError, Failure, failure};
+pub use retry::Backoff;
 pub use sqlite::file_of;
 pub use transaction::Transaction;
-pub use write_path::{Beginning, Begun, Ended, Ending, WritePath};
+pub use writes::Writes;
 
-use self::writes::Writes;
 use crate::{config::Config, error::Result};
 
 /// How long the store may take to tell that it is there: whoever asks is about to decide where to send requests.
@@ -53,16 +50,14 @@ pub struct Store {
     /// For writing anything else.
     pub writer: Connections,
     /// For what happens to one session.
-    pub sessions: WritePath,
-    /// What `sessions` writes with.
     pub renewing: Connections,
     /// For looking whether the store answers, and what has changed.
     pub watching: Connections,
     /// Whether it takes writes.
-    writes: Arc<Writes>,
-    rng: Rng,
+    pub writes: Arc<Writes>,
+    pub rng: Rng,
     /// How long an operation may wait for the store in all.
-    timeout: Duration,
+    pub timeout: Duration,
     tasks: TaskTracker,
     stop: CancellationToken,
     /// The folder of an embedded store: while it is open here, nobody puts another one in its place.
@@ -119,25 +114,11 @@ impl Store {
         };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let timeout = config.database_timeout();
-        let writes = Arc::new(Writes::default());
-        let writing = write_path::Writing {
-            db: renewing.clone(),
-            writes: writes.clone(),
-            rng: rng.clone(),
-            timeout,
-            // Where there is one writer only, nothing is gained by another connection.
-            patience: match renewing.get_database_backend() {
-                DbBackend::Sqlite => timeout,
-                _ => server::patience(timeout),
-            },
-        };
-        let sessions = WritePath::start(writing, &tasks, stop.clone());
         Ok(Self {
             reader,
             writer,
-            sessions,
             renewing,
-            writes,
+            writes: Arc::default(),
             watching,
             rng: rng.clone(),
             timeout,
@@ -178,14 +159,11 @@ impl Store {
         engine::commit(transaction).await
     }
 
-    /// Whether the store answers and takes writes, and renewals are taken.
+    /// Whether the store answers and takes writes.
     ///
     /// # Errors
-    /// When any of it is not so.
+    /// When it does not.
     pub async fn ping(&self) -> Result<(), DbErr> {
-        if !self.sessions.is_open() {
-            return Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed));
-        }
         // Not a mere ping of the connection: the file may be gone from under it.
         let read = self.watching.query_one_raw(sea_orm::Statement::from_string(
             self.watching.get_database_backend(),
@@ -196,6 +174,20 @@ impl Store {
             self.takes_writes().await
         })
         .await
+    }
+
+    /// How long an attempt may take, before it is made anew on another connection. Where there is one writer only, nothing is
+    /// gained by another one.
+    pub fn patience(&self) -> Duration {
+        match self.renewing.get_database_backend() {
+            DbBackend::Sqlite => self.timeout,
+            _ => server::patience(self.timeout),
+        }
+    }
+
+    /// Cancelled when the store is to close.
+    pub fn closing(&self) -> CancellationToken {
+        self.stop.clone()
     }
 
     /// What `work` gives, if it does so within the time that an operation may wait for the store.
@@ -233,7 +225,7 @@ impl Store {
         self.tasks.spawn(work)
     }
 
-    /// Decides the renewals that still wait, then closes every connection.
+    /// Lets what was spawned end, then closes every connection.
     ///
     /// # Errors
     /// When the store does not answer in time, or a connection does not close properly.

@@ -9,7 +9,7 @@ use sea_orm::{
     Iterable, QueryTrait, Statement, Value, sea_query::ArrayType,
 };
 
-use super::Transaction;
+use crate::store::Transaction;
 
 /// What an update writes, after the id and the token that guard it; the last one only where it changes, because it alone has
 /// an index.

@@ -17,20 +17,19 @@ use tokio::{
     },
     time::{Instant, timeout_at},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Connections, Transaction, deadline,
     doubts::{Doubts, Untold},
-    engine::{self, CommitError, Failure},
-    retry::Backoff,
+    renewal::{Outcome, Renewal, decide, decide_missing},
     statements::{self, Row},
-    writes::Writes,
 };
 use crate::{
     audit::{self, Action, Event},
     error::{Error, Refusal, Result},
-    sessions::renewal::{Outcome, Renewal, decide, decide_missing},
+    store::{
+        Backoff, CommitError, Connections, Failure, Store, Transaction, Writes, deadline, engine,
+    },
 };
 
 /// What may wait before callers do not any more; each takes about half a kilobyte.
@@ -125,18 +124,22 @@ pub struct Writing {
     pub db: Connections,
     pub writes: Arc<Writes>,
     pub rng: Rng,
-    /// How long an operation may wait for the store in all.
-    pub timeout: Duration,
     /// How long an attempt may take, before it is made anew on another connection.
     pub patience: Duration,
 }
 
 impl WritePath {
-    /// Starts the task that decides. After `stop` it takes nothing more, decides what waits, and ends.
-    pub(super) fn start(writing: Writing, tasks: &TaskTracker, stop: CancellationToken) -> Self {
+    /// Starts the task that decides. When the store is to close, it takes nothing more, decides what waits, and ends.
+    pub fn start(store: &Store) -> Self {
         let (sender, queue) = mpsc::channel(QUEUE);
-        let timeout = writing.timeout;
-        tasks.spawn(async move {
+        let (timeout, stop) = (store.timeout, store.closing());
+        let writing = Writing {
+            db: store.renewing.clone(),
+            writes: store.writes.clone(),
+            rng: store.rng.clone(),
+            patience: store.patience(),
+        };
+        store.spawn(async move {
             let (doubts, over) = (Arc::new(Doubts::default()), CancellationToken::new());
             let deciding = async {
                 run(&writing, &doubts, queue, stop).await;

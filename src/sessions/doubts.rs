@@ -21,12 +21,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    deadline,
-    engine::{self, Failure},
-    write_path::Writing,
-};
-use crate::sessions::renewal::Renewal;
+use super::{renewal::Renewal, write_path::Writing};
+use crate::store::{Failure, deadline, engine};
 
 /// How many are remembered, half a kilobyte each.
 const MOST: usize = 10_000;
