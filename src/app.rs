@@ -9,6 +9,7 @@ use std::{
 use ambient::{Clock, Rng};
 use entity::{AppId, NodeId, PlainSecret};
 use sea_orm::{ConnAcquireErr, DbErr};
+use store::{Store, StoreError, deadline, file_of};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +26,6 @@ use crate::{
     master::{self, MasterKeyFault, MasterKeys},
     metrics::Metrics,
     sessions::{Minted, Suspects, WritePath},
-    store::{Store, StoreError, deadline, file_of},
 };
 
 /// How long somebody who asks for what everybody may know waits for the store, before what is in memory is told.
@@ -147,10 +147,12 @@ impl App {
                 std::path::absolute(&file).unwrap_or(file),
             ));
         }
-        let store = Store::open(&config, &rng).await?;
+        let store = Store::open(&config.store(), &rng).await?;
         let master = master_keys(missing, &store, &config.data_dir, &mut secrets, &rng).await?;
         store.migrate().await.map_err(StartError::Migration)?;
-        master::claim(&master, &store).await?;
+        if !master::claim(&master, &store).await? {
+            return Err(MasterKeyFault::Wrong(master.origin()).into());
+        }
         let now = clock.now();
         let root_key = match root_key::ensure(&store, &rng, now, secrets.root_key).await? {
             Ensured::Made(shown) => shown,
@@ -223,7 +225,7 @@ impl App {
             self.directory.freshen(&self.store).await?;
             self.directory.app(&self.store, &self.master, now, id).await
         };
-        self.store.retry(load).await
+        self.retry(load).await
     }
 
     fn known(&self, id: AppId) -> Option<Arc<LoadedApp>> {
@@ -256,6 +258,17 @@ impl App {
     pub async fn reload(&self, stale: &LoadedApp) -> Result<Arc<LoadedApp>> {
         self.directory.drop_stale(stale);
         self.load(stale.app.id).await?.ok_or(Error::InvalidKey)
+    }
+
+    /// Runs `attempt`, a whole operation, as [`Store::retry`] does.
+    ///
+    /// # Errors
+    /// The last one of `attempt`.
+    pub async fn retry<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        self.store.retry(attempt).await
     }
 
     /// Whether the store answers and takes writes, and renewals are taken.

@@ -318,5 +318,5 @@ pub async fn list(
         let rows = audit_event::list(&app.store.reader, filter, limit + 1).await?;
         Ok(Listing::cut(rows, limit, |event| event.id))
     };
-    app.store.retry(attempt).await
+    app.retry(attempt).await
 }

@@ -6,6 +6,7 @@ use entity::{PlainSecret, time::Span};
 use ipnet::IpNet;
 use keys::{MasterKey, MasterKeyError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use store::Tls;
 
 use crate::database_url;
 
@@ -25,7 +26,7 @@ pub struct Config {
     pub database_statement_timeout_ms: u64,
     #[serde(deserialize_with = "read_connections")]
     pub database_connections: u32,
-    pub database_tls: DatabaseTls,
+    pub database_tls: Tls,
     pub database_ca_file: PathBuf,
     pub log: LogLevel,
     pub log_format: LogFormat,
@@ -51,19 +52,6 @@ pub struct Config {
     pub device_events_per_minute: u32,
     pub new_devices_per_hour: u32,
     pub new_devices_of_subject_per_hour: u32,
-}
-
-/// How the connection to the database is protected.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum DatabaseTls {
-    /// As `database_url` says.
-    Url,
-    Disable,
-    Prefer,
-    Require,
-    VerifyCa,
-    VerifyFull,
 }
 
 /// The lowest level that is logged.
@@ -148,9 +136,16 @@ impl Config {
         Duration::from_millis(self.database_timeout_ms)
     }
 
-    /// How long the store may work on one statement.
-    pub fn database_statement_timeout(&self) -> Duration {
-        Duration::from_millis(self.database_statement_timeout_ms)
+    /// Which store, and how it is opened.
+    pub fn store(&self) -> store::Options {
+        store::Options {
+            url: self.database_url(),
+            timeout: self.database_timeout(),
+            statement_timeout: Duration::from_millis(self.database_statement_timeout_ms),
+            connections: self.database_connections,
+            tls: self.database_tls,
+            ca_file: self.database_ca_file.clone(),
+        }
     }
 
     /// How long requests are still taken after the server was told to stop.

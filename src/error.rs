@@ -3,7 +3,7 @@
 use entity::time::Span;
 use sea_orm::DbErr;
 
-use crate::store::{CommitError, Failure, failure};
+use store::{CommitError, Failure, Retried, Trouble, failure};
 
 /// The result of a verb of the domain.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -155,6 +155,16 @@ impl Violation {
         Self {
             field: field.into(),
             message: message.into(),
+        }
+    }
+}
+
+impl Retried for Error {
+    fn trouble(&self) -> Option<Trouble<'_>> {
+        match self {
+            Self::Unavailable(error) => Some(Trouble::Passing(error)),
+            Self::Unconfirmed(error) => Some(Trouble::Unconfirmed(error)),
+            _ => None,
         }
     }
 }

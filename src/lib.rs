@@ -17,6 +17,5 @@ pub mod rotation;
 mod serve;
 pub mod sessions;
 pub mod signing;
-pub mod store;
 
 pub use serve::serve;

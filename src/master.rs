@@ -12,13 +12,12 @@ use ambient::Rng;
 use entity::{AppId, session::TokenMac, setting, signing_key};
 use keys::{MasterKey, PrivateKey, SealError};
 use sea_orm::{ConnectionTrait, DbErr};
+use store::Store;
 use zeroize::Zeroizing;
 
 use crate::{
-    app::StartError,
     error::{Error, Result},
     signing::seal_label,
-    store::Store,
 };
 
 mod rekey;
@@ -263,20 +262,17 @@ pub async fn confirm(db: &impl ConnectionTrait, fingerprint: i64) -> Result<()> 
 }
 
 /// Makes the keys those of the store, unless it has others: of two processes that start at once on a fresh store, each with
-/// a key of its own, one goes on.
+/// a key of its own, one goes on. Whether the keys are those of the store now.
 ///
 /// # Errors
-/// When the store has others.
-pub async fn claim(keys: &MasterKeys, store: &Store) -> Result<(), StartError> {
+/// Those of the store.
+pub async fn claim(keys: &MasterKeys, store: &Store) -> Result<bool> {
     let own = keys.get();
+    let fingerprint = own.current.fingerprint();
     let claim =
-        async || Ok(setting::claim_master_key(&store.writer, own.current.fingerprint()).await?);
+        async || -> Result<_> { Ok(setting::claim_master_key(&store.writer, fingerprint).await?) };
     let claimed = store.retry(claim).await?;
-    if own.all().any(|key| key.fingerprint() == claimed) {
-        Ok(())
-    } else {
-        Err(MasterKeyFault::Wrong(keys.origin()).into())
-    }
+    Ok(own.all().any(|key| key.fingerprint() == claimed))
 }
 
 /// Whether the store belongs to a master key already.

@@ -10,6 +10,7 @@ use poem::{
 };
 use poem_openapi::error::AuthorizationError;
 use rand::RngExt;
+use store::deadline;
 
 use crate::{
     api::{
@@ -22,7 +23,6 @@ use crate::{
     },
     app::App,
     error::Error,
-    store::deadline,
 };
 
 const REQUEST_ID: &str = "x-request-id";

@@ -165,7 +165,7 @@ async fn find_root(app: &App, key: &PlainSecret) -> Result<Option<AppKeyId>> {
         let mut live = keys.iter().filter(|row| row.is_live(now));
         live.find(|row| row.hash.matches(key)).map(|row| row.id)
     };
-    let keys = Box::pin(app.store.retry(load)).await?;
+    let keys = Box::pin(app.retry(load)).await?;
     let mut found = find(&keys);
     if found.is_none()
         && let Some((SecretKind::Root, id)) = key.parse()

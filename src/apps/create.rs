@@ -38,8 +38,7 @@ pub async fn create(app: &App, actor: &Actor, new: NewApp) -> Result<Created> {
     new.clone().into_row(id, now)?;
     // Once, and before anything waits for the store: to draw an RSA key takes seconds on a slow machine.
     let private = signing::draw(app, new.algorithm).await?;
-    app.store
-        .retry(|| attempt(app, actor, new.clone(), &private))
+    app.retry(|| attempt(app, actor, new.clone(), &private))
         .await
 }
 

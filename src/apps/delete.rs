@@ -15,7 +15,7 @@ use crate::{
 /// # Errors
 /// When there is no such app; those of the store.
 pub async fn delete(app: &App, actor: &Actor, id: AppId) -> Result<()> {
-    app.store.retry(|| attempt(app, actor, id)).await
+    app.retry(|| attempt(app, actor, id)).await
 }
 
 async fn attempt(app: &App, actor: &Actor, id: AppId) -> Result<()> {

@@ -16,14 +16,10 @@ use std::{
 };
 
 use entity::{AppId, AppKeyId, Timestamp, app, app_key, setting, signing_key};
+use store::{Store, deadline};
 
 use super::{freshness::Freshness, news::News};
-use crate::{
-    error::Result,
-    master::MasterKeys,
-    signing::Keyring,
-    store::{Store, deadline},
-};
+use crate::{error::Result, master::MasterKeys, signing::Keyring};
 
 /// Looks at the epochs after which an app is dropped that nobody asked for since as many: an hour. An app in memory costs
 /// memory, and a line in the answer to each look.

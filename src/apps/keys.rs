@@ -115,7 +115,7 @@ pub async fn create(app: &App, actor: &Actor, id: AppId, new: NewAppKey) -> Resu
         let revision = Revision::begin(app, actor, id).await?;
         hand_out(revision, id, made, Action::AppKeyCreate).await
     };
-    app.store.retry(attempt).await
+    app.retry(attempt).await
 }
 
 /// Replaces the app's main key of this kind by a new one. The old one works for `overlap` seconds more. Without an overlap
@@ -141,7 +141,7 @@ pub async fn rotate(
         }
         hand_out(revision, id, made, Action::AppKeyRotate).await
     };
-    app.store.retry(attempt).await
+    app.retry(attempt).await
 }
 
 /// Replaces the current key of an application by a new one, once. The old one works for `overlap` seconds more, if it does not
@@ -174,7 +174,7 @@ pub async fn replace(
         }
         hand_out(revision, id, made, Action::AppKeyRotate).await
     };
-    app.store.retry(attempt).await
+    app.retry(attempt).await
 }
 
 /// Ends a key of the app at once; with a key of an application all of its keys, whichever it is: whoever had one may have
@@ -191,7 +191,7 @@ pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: AppKeyId) -> Resul
         let event = Event::of(Action::AppKeyRevoke, id, key);
         revision.commit([event]).await
     };
-    app.store.retry(attempt).await
+    app.retry(attempt).await
 }
 
 /// The keys of the app, the newest first, at most `limit` of them.
@@ -209,7 +209,7 @@ pub async fn list(
         let rows = app_key::page_in(&app.store.reader, id, before, limit + 1).await?;
         Ok(Listing::cut(rows, limit, |key| key.id))
     };
-    app.store.retry(attempt).await
+    app.retry(attempt).await
 }
 
 /// When a replaced key ends.

@@ -11,14 +11,10 @@ use std::{
 };
 
 use entity::{AppId, SigningKeyId, Timestamp, app, app_key, setting, time::Span};
+use store::{Store, deadline};
 use tokio::sync;
 
-use crate::{
-    app::App,
-    apps::LoadedApp,
-    error::Result,
-    store::{Store, deadline},
-};
+use crate::{app::App, apps::LoadedApp, error::Result};
 
 /// By how much the clock of the process that made something may differ from the one here.
 const SKEW: Span = Span::seconds(5);
@@ -135,7 +131,7 @@ impl App {
         };
         let _asked = once(&directory.news.server, &self.store, ask).await?;
         let load = async || directory.root_keys(&self.store).await;
-        Ok(Some(Box::pin(self.store.retry(load)).await?))
+        Ok(Some(Box::pin(self.retry(load)).await?))
     }
 
     fn may_be_news(&self, made: Timestamp) -> bool {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use entity::{AppId, Timestamp, app};
+use store::Transaction;
 
 use crate::{
     app::App,
     apps::Turn,
     audit::{Actor, Event, record},
     error::{Error, Result},
-    store::Transaction,
 };
 
 /// A change that is under way. Nobody else changes the app until it is committed or given up.

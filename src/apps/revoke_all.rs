@@ -29,7 +29,7 @@ pub async fn revoke_all(app: &App, actor: &Actor) -> Result<PlainSecret> {
             signing::rotate_in_emergency(app, actor, row.id).await?;
         }
     }
-    app.store.retry(|| revoke_presented(app, actor)).await?;
+    app.retry(|| revoke_presented(app, actor)).await?;
     root_key::rotate(app, actor, 0).await
 }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use entity::{AppId, Timestamp, app, app_key};
 use sea_orm::ConnectionTrait;
+use store::Transaction;
 
 use crate::{
     app::App,
     apps::Caller,
     audit::{Actor, Right},
     error::{Error, Result},
-    store::Transaction,
 };
 
 impl Actor {
@@ -66,7 +66,7 @@ impl Actor {
 }
 
 impl Caller {
-    /// Runs `attempt`, a whole operation, as [`Store::retry`](crate::store::Store::retry) does; anew, too, while the app is changed
+    /// Runs `attempt`, a whole operation, as [`Store::retry`](store::Store::retry) does; anew, too, while the app is changed
     /// meanwhile and the key of the caller is good all the same. Each attempt begins its transactions by the right of the
     /// caller that it is given.
     ///
@@ -80,7 +80,7 @@ impl Caller {
         let mut tries = app.store.tries();
         let mut turn = None;
         while tries.again() {
-            match app.store.retry(|| attempt(caller.clone())).await {
+            match app.retry(|| attempt(caller.clone())).await {
                 Err(Error::Stale) => {
                     let turn = match &turn {
                         Some(turn) => turn,

@@ -3,6 +3,7 @@
 use ambient::Rng;
 use entity::{AppKeyId, PlainSecret, SecretKind, Timestamp, app_key, setting};
 use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, IntoActiveModel};
+use store::Store;
 
 use crate::{
     app::App,
@@ -10,7 +11,6 @@ use crate::{
     audit::{Action, Actor, Event, record},
     config::may_be_root_key,
     error::{Error, Result},
-    store::Store,
 };
 
 /// What became of the root key of a store that was opened.
@@ -81,9 +81,7 @@ async fn attempt(
 /// # Errors
 /// When the overlap is too long, or there are as many live root keys as there may be; those of the store.
 pub async fn rotate(app: &App, actor: &Actor, overlap: i64) -> Result<PlainSecret> {
-    app.store
-        .retry(|| attempt_rotation(app, actor, overlap))
-        .await
+    app.retry(|| attempt_rotation(app, actor, overlap)).await
 }
 
 async fn attempt_rotation(app: &App, actor: &Actor, overlap: i64) -> Result<PlainSecret> {

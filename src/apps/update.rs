@@ -16,9 +16,7 @@ use crate::{
 /// # Errors
 /// When there is no such app, or with every rule that the result breaks.
 pub async fn update(app: &App, actor: &Actor, id: AppId, changes: AppChanges) -> Result<()> {
-    app.store
-        .retry(|| attempt(app, actor, id, changes.clone()))
-        .await
+    app.retry(|| attempt(app, actor, id, changes.clone())).await
 }
 
 async fn attempt(app: &App, actor: &Actor, id: AppId, changes: AppChanges) -> Result<()> {

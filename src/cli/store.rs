@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use entity::{PlainSecret, Timestamp, session};
+use store::{CopyError, deadline, restore};
 
 use super::{Outcome, audit::time, open_existing, print::say};
 use crate::{
@@ -11,7 +12,6 @@ use crate::{
     apps,
     audit::{Action, Actor, Event, record},
     config::Config,
-    store::{CopyError, deadline, restore},
 };
 
 /// How long it may take to end what is not to live in a restored store: it can be every session.

@@ -16,7 +16,7 @@ use crate::{
 /// When it may not; those of the store.
 pub async fn check(app: &App, app_id: AppId, id: DeviceId) -> Result<()> {
     let find = async || Ok(device::find(&app.store.reader, id).await?);
-    let found = app.store.retry(find).await?;
+    let found = app.retry(find).await?;
     found.map_or(Ok(()), |row| allow(&row, app_id))
 }
 
@@ -44,7 +44,7 @@ pub async fn admit(app: &App, session: &session::Model) -> Result<()> {
             }
         }
     };
-    app.store.retry(attempt).await
+    app.retry(attempt).await
 }
 
 /// Who says that a session is on a device.

@@ -50,7 +50,7 @@ impl Sighting {
 pub async fn event(app: &App, caller: &Caller, sighting: &Sighting) -> Result<DeviceId> {
     let (now, app_id) = (app.clock.now(), caller.app.app.id);
     let is_counted = caller.kind == app_key::Kind::Publishable;
-    let found = app.store.retry(|| find(app, app_id, sighting)).await?;
+    let found = app.retry(|| find(app, app_id, sighting)).await?;
     match &found {
         Some(row) if is_counted => app.quota.event(row.id, now)?,
         // Before a place among the writers is taken.

@@ -4,6 +4,7 @@ use entity::{
     PlainSecret, Timestamp, app,
     device::{self, Marks},
 };
+use store::Transaction;
 
 use super::{commit, end::end, known};
 use crate::{
@@ -11,7 +12,6 @@ use crate::{
     apps::Caller,
     audit::{Action, Event, record},
     error::Result,
-    store::Transaction,
 };
 
 /// What became of dead push tokens.

@@ -26,7 +26,7 @@ pub async fn list(
         let rows = device::page(db, device::of(app_id, sub), before, limit + 1).await?;
         Ok(Listing::cut(rows, limit, |device| device.id))
     };
-    app.store.retry(attempt).await
+    app.retry(attempt).await
 }
 
 /// One device of the app.
@@ -38,5 +38,5 @@ pub async fn show(app: &App, app_id: AppId, id: DeviceId) -> Result<device::Mode
         let found = device::find_in(&app.store.reader, app_id, id).await?;
         found.ok_or(Error::NotFound("device"))
     };
-    app.store.retry(find).await
+    app.retry(find).await
 }

@@ -38,11 +38,11 @@ use entity::{
     time::Span,
 };
 use sea_orm::{ConnectionTrait, DbErr, SqlErr};
+use store::{CommitError, Transaction};
 
 use crate::{
     app::App,
     error::{Error, Result},
-    store::{CommitError, Transaction},
 };
 
 /// How exactly it is known when a device was last seen: what is seen again within it is not written.

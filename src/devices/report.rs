@@ -43,7 +43,7 @@ pub async fn report(
     while tries.again() {
         allow(&bearer.app.app)?;
         let attempt = || attempt(app, &bearer, client_id, push_token);
-        match app.store.retry(attempt).await {
+        match app.retry(attempt).await {
             Err(Error::Stale) => {
                 if turn.is_none() {
                     turn = Some(app.turns.shared(app, bearer.app.app.id).await?);

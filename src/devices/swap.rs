@@ -5,6 +5,7 @@ use entity::{
     device::{self, Marks, Platform},
     time::Span,
 };
+use store::Transaction;
 
 use super::{
     commit, known,
@@ -18,7 +19,6 @@ use crate::{
     error::{Error, Result},
     master,
     rotation::{Decision, Lineage, Parent, RetryPolicy},
-    store::Transaction,
 };
 
 /// A push token, and the one that follows it.

@@ -28,7 +28,7 @@ pub async fn push_targets(
         let rows = device::page(&app.store.reader, query, before, limit + 1).await?;
         Ok(Listing::cut(rows, limit, |device| device.id))
     };
-    let page = app.store.retry(attempt).await?;
+    let page = app.retry(attempt).await?;
     let open = |device: device::Model| {
         let token = open(app, &device);
         if token.is_none() {

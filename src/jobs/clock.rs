@@ -75,7 +75,7 @@ pub async fn look(app: &App) -> Result<Option<Timestamp>> {
         }
         Ok((is_believed, known))
     };
-    let (is_believed, known) = app.store.retry(attempt).await?;
+    let (is_believed, known) = app.retry(attempt).await?;
     app.watch.set(Seen {
         is_believed,
         ..seen

@@ -26,7 +26,7 @@ impl<'a> Lease<'a> {
     pub async fn take(app: &'a App, name: &'static str) -> Result<Option<Self>> {
         let lease = Self { app, name };
         let take = || lease.extend(&app.store.writer);
-        let taken = app.store.retry(take).await?;
+        let taken = app.retry(take).await?;
         Ok(taken.then_some(lease))
     }
 
@@ -57,7 +57,7 @@ impl<'a> Lease<'a> {
             let (name, result) = (self.name, result.clone());
             Ok(lease::release(&app.store.writer, name, app.node, now, result).await?)
         };
-        app.store.retry(release).await
+        app.retry(release).await
     }
 
     async fn extend(&self, db: &impl ConnectionTrait) -> Result<bool> {

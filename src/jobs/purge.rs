@@ -95,7 +95,7 @@ async fn batches(
     app: &App,
     lease: &Lease<'_>,
     shutdown: &CancellationToken,
-    purge: impl AsyncFn(&crate::store::Transaction) -> Result<u64, sea_orm::DbErr>,
+    purge: impl AsyncFn(&store::Transaction) -> Result<u64, sea_orm::DbErr>,
 ) -> Result<u64> {
     let mut removed = 0;
     while !shutdown.is_cancelled() {
@@ -106,7 +106,7 @@ async fn batches(
             app.store.commit(transaction).await?;
             Ok(rows)
         };
-        let rows = app.store.retry(batch).await?;
+        let rows = app.retry(batch).await?;
         removed += rows;
         if rows < BATCH {
             break;

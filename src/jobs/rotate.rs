@@ -32,7 +32,7 @@ pub async fn run(app: &App, shutdown: &CancellationToken) -> Result<Option<u64>>
             if shutdown.is_cancelled() {
                 break;
             }
-            let fence = async |db: &crate::store::Transaction| lease.hold(db).await;
+            let fence = async |db: &store::Transaction| lease.hold(db).await;
             match signing::advance(app, row.id, now, fence).await {
                 Ok(()) => looked_at += 1,
                 // Somebody rotates by hand, or deleted the app: there is another time.

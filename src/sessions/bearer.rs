@@ -56,7 +56,7 @@ pub async fn bearer(app: &App, token: &str) -> Result<Bearer> {
     };
     let key_id = key_id.ok_or(Error::InvalidToken)?;
     let find = async || Ok(signing_key::app_of(&app.store.reader, key_id).await?);
-    let app_id = app.store.retry(find).await?.ok_or(Error::InvalidToken)?;
+    let app_id = app.retry(find).await?.ok_or(Error::InvalidToken)?;
     let loaded = app.load(app_id).await?.ok_or(Error::InvalidToken)?;
     of(app, loaded, token).await
 }

@@ -15,6 +15,7 @@ use entity::{SessionId, Timestamp, session, time::Span};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QuerySelect, UpdateMany,
 };
+use store::{Failure, deadline, engine};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep},
@@ -22,7 +23,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{renewal::Renewal, write_path::Writing};
-use crate::store::{Failure, deadline, engine};
 
 /// How many are remembered, half a kilobyte each.
 const MOST: usize = 10_000;

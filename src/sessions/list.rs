@@ -37,7 +37,7 @@ pub async fn list(
         let rows = session::page(&app.store.reader, live, before, limit + 1).await?;
         Ok(Listing::cut(rows, limit, |session| session.id))
     };
-    app.store.retry(attempt).await
+    app.retry(attempt).await
 }
 
 /// The sessions of `sub` that can be renewed at `now`.

@@ -6,6 +6,7 @@ use entity::{
     SessionId, Timestamp,
     session::{self, Revocation, Target},
 };
+use store::CommitError;
 
 use crate::{
     app::App,
@@ -16,7 +17,6 @@ use crate::{
         tokens::{TokenClaims, named_key, read},
         write_path::{Ended, Ending},
     },
-    store::CommitError,
 };
 
 /// Which sessions to end.

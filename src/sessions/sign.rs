@@ -102,8 +102,7 @@ async fn finish(app: &App, begun: Stored) -> Result<Grant> {
         prepared,
     } = begun;
     if let Some(limit) = loaded.app.max_sessions_per_subject {
-        app.store
-            .retry(|| end_oldest(app, &loaded, &session, limit))
+        app.retry(|| end_oldest(app, &loaded, &session, limit))
             .await?;
     }
     let (prepared, issued_at) = (Some(prepared), session.issued_at);

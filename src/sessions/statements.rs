@@ -8,8 +8,7 @@ use sea_orm::{
     ActiveEnum, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, IntoActiveModel,
     Iterable, QueryTrait, Statement, Value, sea_query::ArrayType,
 };
-
-use crate::store::Transaction;
+use store::Transaction;
 
 /// What an update writes, after the id and the token that guard it; the last one only where it changes, because it alone has
 /// an index.

@@ -48,7 +48,7 @@ pub async fn verify(app: &App, loaded: &Arc<LoadedApp>, token: &str) -> Result<O
         return Ok(None);
     }
     let find = async || Ok(session::find_in(&app.store.reader, loaded.app.id, own.sid).await?);
-    let found = app.store.retry(find).await?;
+    let found = app.retry(find).await?;
     if let Some(session) = &found
         && session.flush_count > loaded.app.flush_count
     {

@@ -10,6 +10,9 @@ use ambient::Rng;
 use entity::{AppId, SessionId, Timestamp, audit_event, session, setting};
 use rand::RngExt;
 use sea_orm::{ConnAcquireErr, DbErr, SqlErr};
+use store::{
+    Backoff, CommitError, Connections, Failure, Store, Transaction, Writes, deadline, engine,
+};
 use tokio::{
     sync::{
         mpsc::{self, error::TrySendError},
@@ -27,9 +30,6 @@ use super::{
 use crate::{
     audit::{self, Action, Event},
     error::{Error, Refusal, Result},
-    store::{
-        Backoff, CommitError, Connections, Failure, Store, Transaction, Writes, deadline, engine,
-    },
 };
 
 /// What may wait before callers do not any more; each takes about half a kilobyte.

@@ -7,6 +7,7 @@ pub mod schedule;
 use entity::{AppId, SigningKeyId, Timestamp, signing_key};
 use keys::{Algorithm, PrivateKey, PublicKey, SigningKey};
 use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
+use store::deadline;
 
 pub use keyring::{Entry, Jwks, Keyring, dates};
 pub use rotate::{MOST, advance, policy, revoke, rotate, rotate_in_emergency, token_life};
@@ -15,7 +16,6 @@ use crate::{
     app::App,
     error::{Error, Result},
     master,
-    store::deadline,
 };
 
 /// A key that was made and is not stored yet.

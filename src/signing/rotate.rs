@@ -2,6 +2,7 @@
 
 use entity::{AppId, SigningKeyId, Timestamp, app, setting, signing_key, time::Span};
 use keys::{Algorithm, PublicKey};
+use store::Transaction;
 
 use crate::{
     app::App,
@@ -14,7 +15,6 @@ use crate::{
             KeyDates, RotationPolicy, State, Step, active, hurry, next_step, over, place, states,
         },
     },
-    store::Transaction,
 };
 
 /// Signing keys of an app that are not gone yet: all are read and parsed whenever the app has changed, and shown to every
@@ -183,7 +183,7 @@ pub async fn advance(
     now: Timestamp,
     fence: impl AsyncFn(&Transaction) -> Result<()>,
 ) -> Result<()> {
-    app.store.retry(|| attempt_step(app, id, now, &fence)).await
+    app.retry(|| attempt_step(app, id, now, &fence)).await
 }
 
 async fn attempt_step(
@@ -222,7 +222,7 @@ async fn attempt_step(
 /// # Errors
 /// When there is no such app, or it has as many keys as it may have; those of the store.
 pub async fn rotate(app: &App, actor: &Actor, id: AppId) -> Result<(SigningKeyId, Timestamp)> {
-    app.store.retry(|| attempt_rotation(app, actor, id)).await
+    app.retry(|| attempt_rotation(app, actor, id)).await
 }
 
 async fn attempt_rotation(
@@ -272,7 +272,7 @@ async fn attempt_rotation(
 /// # Errors
 /// When there is no such app; those of the store.
 pub async fn rotate_in_emergency(app: &App, actor: &Actor, id: AppId) -> Result<PublicKey> {
-    app.store.retry(|| attempt_emergency(app, actor, id)).await
+    app.retry(|| attempt_emergency(app, actor, id)).await
 }
 
 async fn attempt_emergency(app: &App, actor: &Actor, id: AppId) -> Result<PublicKey> {
@@ -298,9 +298,7 @@ async fn attempt_emergency(app: &App, actor: &Actor, id: AppId) -> Result<Public
 /// # Errors
 /// When there is no such key, or it is revoked already; those of the store.
 pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: SigningKeyId) -> Result<()> {
-    app.store
-        .retry(|| attempt_revocation(app, actor, id, key))
-        .await
+    app.retry(|| attempt_revocation(app, actor, id, key)).await
 }
 
 async fn attempt_revocation(app: &App, actor: &Actor, id: AppId, key: SigningKeyId) -> Result<()> {

@@ -16,10 +16,11 @@ use std::{
 use ambient::{Clock, Rng};
 use renewd::{
     app::{App, Opened, StartError},
-    config::{Config, DatabaseTls, Secrets},
+    config::{Config, Secrets},
 };
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::json;
+use store::Tls;
 
 use crate::support::{TestApp, TestServer, engine, new_session};
 
@@ -107,10 +108,10 @@ async fn tls_is_as_strict_as_it_was_told() {
          WHERE variable_name = 'Ssl_cipher')",
     );
     for (tls, file, expected) in [
-        (DatabaseTls::Disable, PathBuf::new(), ["0", "false"]),
-        (DatabaseTls::Require, PathBuf::new(), ["1", "true"]),
-        (DatabaseTls::VerifyCa, authority.clone(), ["1", "true"]),
-        (DatabaseTls::VerifyFull, authority.clone(), ["1", "true"]),
+        (Tls::Disable, PathBuf::new(), ["0", "false"]),
+        (Tls::Require, PathBuf::new(), ["1", "true"]),
+        (Tls::VerifyCa, authority.clone(), ["1", "true"]),
+        (Tls::VerifyFull, authority.clone(), ["1", "true"]),
     ] {
         let server = TestServer::start_with(|config| {
             config.database_tls = tls;
@@ -125,12 +126,12 @@ async fn tls_is_as_strict_as_it_was_told() {
         server.app().await.sign().await;
     }
     // The public authorities have not signed it.
-    let message = open(DatabaseTls::VerifyFull, PathBuf::new())
+    let message = open(Tls::VerifyFull, PathBuf::new())
         .await
         .unwrap_err()
         .to_string();
     assert!(message.contains("certificate"), "{message}");
-    let missing = open(DatabaseTls::VerifyFull, PathBuf::from("missing.pem")).await;
+    let missing = open(Tls::VerifyFull, PathBuf::from("missing.pem")).await;
     let message = missing.unwrap_err().to_string();
     assert!(
         message.contains("missing.pem") || message.contains("No such file"),
@@ -144,7 +145,7 @@ fn authority() -> Option<PathBuf> {
         .then(|| PathBuf::from(env::var(engine::CA_FILE).unwrap()))
 }
 
-async fn open(tls: DatabaseTls, authority: PathBuf) -> Result<Opened, StartError> {
+async fn open(tls: Tls, authority: PathBuf) -> Result<Opened, StartError> {
     let dir = tempfile::tempdir().unwrap();
     let mut config = Config::load(None, Default::default()).unwrap();
     config.data_dir = dir.path().join("data");
@@ -166,7 +167,7 @@ async fn a_connection_that_is_lost_at_the_commit_is_no_guess() {
     let server = TestServer::start_with(move |config| {
         let url = engine::database_url(&config.data_dir);
         config.database_url = through_proxy(&url, flag);
-        config.database_tls = DatabaseTls::Disable;
+        config.database_tls = Tls::Disable;
     });
     let server = server.await;
     for cut in [BEFORE_COMMIT, AFTER_COMMIT] {
@@ -275,7 +276,7 @@ async fn a_commit_that_comes_late_is_no_reuse_and_no_orphan() {
     let server = TestServer::start_with(move |config| {
         let url = engine::database_url(&config.data_dir);
         config.database_url = through_proxy(&url, flag);
-        config.database_tls = DatabaseTls::Disable;
+        config.database_tls = Tls::Disable;
     });
     let server = server.await;
     for grace in [0, 10] {
@@ -332,7 +333,7 @@ async fn a_renewal_that_was_given_up_may_be_asked_for_again() {
     let server = TestServer::start_with(move |config| {
         *url.lock().unwrap() = engine::database_url(&config.data_dir);
         config.database_url = through_proxy(&url.lock().unwrap(), flag);
-        config.database_tls = DatabaseTls::Disable;
+        config.database_tls = Tls::Disable;
         config.database_timeout_ms = 1000;
         config.database_statement_timeout_ms = 500;
     });

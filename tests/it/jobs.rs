@@ -137,7 +137,7 @@ async fn a_lost_lease_ends_the_work() {
     let node = take_over(&server, "rotate").await;
     let held = lease_of(&server, "rotate").await;
     assert_eq!(held.holder, Some(node));
-    let fence = async |db: &renewd::store::Transaction| lease.hold(db).await;
+    let fence = async |db: &store::Transaction| lease.hold(db).await;
     let id = app.id.parse().unwrap();
     let result = signing::advance(&server.app, id, server.app.clock.now(), fence).await;
     assert!(matches!(result, Err(Error::LeaseLost)), "{result:?}");

@@ -67,7 +67,7 @@ pub async fn create(app: &App, caller: &Caller, new: &NewRegistration) -> Result
     new.check()?;
     // Whoever registers the device after this has won.
     let known = || known_lineage(app, app_id, &new.client_id);
-    let known = app.store.retry(known).await?;
+    let known = app.retry(known).await?;
     let attempt = async |caller: Caller| attempt(app, &caller, new, known).await;
     Box::pin(caller.act(app, attempt)).await
 }

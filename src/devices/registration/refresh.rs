@@ -29,7 +29,7 @@ pub struct Refreshed {
 /// often; when the device is disabled, or the app deleted; those of the store.
 pub async fn refresh(app: &App, token: &str) -> Result<Refreshed> {
     let result = match Token::read(token) {
-        Ok(token) => app.store.retry(|| attempt(app, &token)).await,
+        Ok(token) => app.retry(|| attempt(app, &token)).await,
         Err(refusal) => Err(refusal.into()),
     };
     app.metrics.refreshed(&result);

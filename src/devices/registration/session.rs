@@ -38,7 +38,7 @@ pub async fn begin_session(
     audience: Option<Value>,
 ) -> Result<Grant> {
     let token = Token::read(token)?;
-    let holder = app.store.retry(|| check(app, loaded, &token)).await?;
+    let holder = app.retry(|| check(app, loaded, &token)).await?;
     // By the app as it is when the session begins: what another process has forbidden meanwhile is not allowed.
     let new = |loaded: &LoadedApp| {
         let audience = allowed(&loaded.app, &holder.row, audience.clone())?;
@@ -55,7 +55,7 @@ pub async fn begin_session(
     };
     let grant = Box::pin(sessions::begin(app, loaded, new)).await?;
     let confirm = || confirm(app, &token, &holder, grant.session_id);
-    app.store.retry(confirm).await?;
+    app.retry(confirm).await?;
     Ok(grant)
 }
 

@@ -5,7 +5,7 @@ use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
 };
 
-use super::connections::Held;
+use crate::connections::Held;
 
 /// A transaction; rolled back when it is dropped.
 #[derive(Debug)]

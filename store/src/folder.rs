@@ -10,7 +10,7 @@ use std::{
 use sea_orm::DbErr;
 use tokio::time::{Instant, sleep};
 
-use super::deadline;
+use crate::deadline;
 
 /// How long until the folder is looked at again.
 const PAUSE: Duration = Duration::from_millis(20);

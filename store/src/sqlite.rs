@@ -17,7 +17,7 @@ use sea_orm::{
     },
 };
 
-use super::{
+use crate::{
     StoreError,
     connections::{Connections, Limits},
     deadline,

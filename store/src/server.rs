@@ -15,11 +15,11 @@ use sqlx::AssertSqlSafe;
 use tokio::time::timeout;
 use url::Url;
 
-use super::{
+use crate::{
+    Options, Tls,
     connections::{Connections, Limits},
     pool::without_leftovers,
 };
-use crate::config::{Config, DatabaseTls};
 
 /// Connections on which renewals are decided: one is used, the others are there for when it hangs.
 const RENEWING: u32 = 3;
@@ -63,12 +63,12 @@ pub struct Server {
 }
 
 /// Opens connections.
-pub async fn open(config: &Config) -> Result<Server, DbErr> {
-    warn_of_unknown_parameters(&config.database_url());
+pub async fn open(options: &Options) -> Result<Server, DbErr> {
+    warn_of_unknown_parameters(&options.url);
     let server = Server {
-        requests: connections(config, config.database_connections, &[])?,
-        renewals: connections(config, RENEWING, BY_KEY)?,
-        watching: connections(config, WATCHING, &[])?,
+        requests: connections(options, options.connections, &[])?,
+        renewals: connections(options, RENEWING, BY_KEY)?,
+        watching: connections(options, WATCHING, &[])?,
     };
     server.requests.check().await?;
     Ok(server)
@@ -109,13 +109,13 @@ fn warn_of_unknown_parameters(url: &str) {
 }
 
 fn connections(
-    config: &Config,
+    options: &Options,
     count: u32,
     planner: &'static [(&str, &str)],
 ) -> Result<Connections, DbErr> {
-    let (url, timeout) = (config.database_url(), config.database_timeout());
-    let (tls, ca) = (config.database_tls, &*config.database_ca_file);
-    let limit = config.database_statement_timeout();
+    let (url, timeout) = (&options.url, options.timeout);
+    let (tls, ca) = (options.tls, &*options.ca_file);
+    let limit = options.statement_timeout;
     let limits = Limits {
         count,
         timeout,
@@ -169,12 +169,7 @@ fn one<DB: Database>(limit: Duration) -> PoolOptions<DB> {
         })
 }
 
-fn postgres(
-    options: PgConnectOptions,
-    limit: Duration,
-    tls: DatabaseTls,
-    ca: &Path,
-) -> PgConnectOptions {
+fn postgres(options: PgConnectOptions, limit: Duration, tls: Tls, ca: &Path) -> PgConnectOptions {
     let limit = limit.as_millis().to_string();
     let options = options.application_name("renewd").options([
         ("statement_timeout", limit.as_str()),
@@ -183,12 +178,12 @@ fn postgres(
         ("default_transaction_isolation", "read committed"),
     ]);
     let options = match tls {
-        DatabaseTls::Url => options,
-        DatabaseTls::Disable => options.ssl_mode(PgSslMode::Disable),
-        DatabaseTls::Prefer => options.ssl_mode(PgSslMode::Prefer),
-        DatabaseTls::Require => options.ssl_mode(PgSslMode::Require),
-        DatabaseTls::VerifyCa => options.ssl_mode(PgSslMode::VerifyCa),
-        DatabaseTls::VerifyFull => options.ssl_mode(PgSslMode::VerifyFull),
+        Tls::Url => options,
+        Tls::Disable => options.ssl_mode(PgSslMode::Disable),
+        Tls::Prefer => options.ssl_mode(PgSslMode::Prefer),
+        Tls::Require => options.ssl_mode(PgSslMode::Require),
+        Tls::VerifyCa => options.ssl_mode(PgSslMode::VerifyCa),
+        Tls::VerifyFull => options.ssl_mode(PgSslMode::VerifyFull),
     };
     if ca.as_os_str().is_empty() {
         options
@@ -197,15 +192,15 @@ fn postgres(
     }
 }
 
-fn mysql(options: MySqlConnectOptions, tls: DatabaseTls, ca: &Path) -> MySqlConnectOptions {
+fn mysql(options: MySqlConnectOptions, tls: Tls, ca: &Path) -> MySqlConnectOptions {
     let options = options.charset("utf8mb4");
     let options = match tls {
-        DatabaseTls::Url => options,
-        DatabaseTls::Disable => options.ssl_mode(MySqlSslMode::Disabled),
-        DatabaseTls::Prefer => options.ssl_mode(MySqlSslMode::Preferred),
-        DatabaseTls::Require => options.ssl_mode(MySqlSslMode::Required),
-        DatabaseTls::VerifyCa => options.ssl_mode(MySqlSslMode::VerifyCa),
-        DatabaseTls::VerifyFull => options.ssl_mode(MySqlSslMode::VerifyIdentity),
+        Tls::Url => options,
+        Tls::Disable => options.ssl_mode(MySqlSslMode::Disabled),
+        Tls::Prefer => options.ssl_mode(MySqlSslMode::Preferred),
+        Tls::Require => options.ssl_mode(MySqlSslMode::Required),
+        Tls::VerifyCa => options.ssl_mode(MySqlSslMode::VerifyCa),
+        Tls::VerifyFull => options.ssl_mode(MySqlSslMode::VerifyIdentity),
     };
     if ca.as_os_str().is_empty() {
         options

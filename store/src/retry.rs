@@ -7,8 +7,7 @@ use rand::RngExt;
 use sea_orm::DbErr;
 use tokio::time::{Instant, sleep};
 
-use super::{Store, deadline, engine};
-use crate::error::{Error, Result};
+use crate::{Store, deadline, engine};
 
 /// The longest pause between two attempts.
 const LONGEST: Duration = Duration::from_millis(200);
@@ -65,6 +64,21 @@ impl Tries {
     }
 }
 
+/// What the store may be to blame for when an operation fails.
+#[derive(Clone, Copy, Debug)]
+pub enum Trouble<'a> {
+    /// Nothing was changed, and it may go better in a moment.
+    Passing(&'a DbErr),
+    /// The store did not answer when it was asked to commit.
+    Unconfirmed(&'a DbErr),
+}
+
+/// The error of an operation that is tried again while the store is to blame.
+pub trait Retried {
+    /// `None` when the store is not to blame.
+    fn trouble(&self) -> Option<Trouble<'_>>;
+}
+
 impl Store {
     /// Of an operation that begins now.
     pub fn tries(&self) -> Tries {
@@ -80,31 +94,33 @@ impl Store {
     ///
     /// # Errors
     /// The last one of `attempt`.
-    pub async fn retry<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T>
+    pub async fn retry<T, E, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, E>
     where
-        F: Future<Output = Result<T>>,
+        E: Retried,
+        F: Future<Output = Result<T, E>>,
     {
         let end = deadline::end(self.timeout);
         let mut backoff = Backoff::until(end);
         let attempts = async {
             loop {
-                match attempt().await {
-                    Err(Error::Unavailable(error)) => {
-                        self.writes.note(&error);
-                        if engine::is_closed(&error) || !backoff.pause(&self.rng).await {
-                            return Err(Error::Unavailable(error));
-                        }
+                let done = attempt().await;
+                let trouble = done.as_ref().err().and_then(Retried::trouble);
+                let is_over = match trouble {
+                    Some(Trouble::Passing(error)) => {
+                        self.writes.note(error);
+                        engine::is_closed(error)
                     }
-                    Err(Error::Unconfirmed(error)) => return self.unconfirmed(error),
-                    done => return done,
+                    Some(Trouble::Unconfirmed(error)) => {
+                        self.writes.note(error);
+                        true
+                    }
+                    None => true,
+                };
+                if is_over || !backoff.pause(&self.rng).await {
+                    return done;
                 }
             }
         };
         deadline::until(end, attempts).await
-    }
-
-    fn unconfirmed<T>(&self, error: DbErr) -> Result<T> {
-        self.writes.note(&error);
-        Err(Error::Unconfirmed(error))
     }
 }

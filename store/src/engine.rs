@@ -3,7 +3,7 @@
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, sqlx};
 use sqlx::{error::DatabaseError, mysql::MySqlDatabaseError, sqlite::SqliteError};
 
-use super::Transaction;
+use crate::Transaction;
 
 /// Why the store did not do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub enum CommitError {
 }
 
 /// Commits.
+///
+/// # Errors
+/// When it was not committed, or that is not known.
 pub async fn commit(transaction: Transaction) -> Result<(), CommitError> {
     transaction
         .commit()

@@ -10,7 +10,7 @@ use rand::RngExt;
 use sea_orm::DbErr;
 use tokio::{sync::Mutex, time::timeout};
 
-use super::{
+use crate::{
     Store, deadline,
     engine::{self, Failure},
 };

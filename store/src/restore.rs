@@ -10,7 +10,7 @@ use std::{
 use entity::setting;
 use sea_orm::{ConnectOptions, Database};
 
-use super::{
+use crate::{
     backup::{CopyError, create, fault},
     folder::{self, folder_of},
     sqlite,

@@ -8,7 +8,7 @@ use sea_orm::{
     TransactionOptions, TransactionTrait,
 };
 
-use super::engine::{Failure, failure};
+use crate::engine::{Failure, failure};
 
 /// How often it is looked whether another process, which is making the tables, is done.
 const PAUSE: Duration = Duration::from_millis(200);

@@ -14,12 +14,13 @@ mod sqlite;
 mod transaction;
 mod writes;
 
-use std::{fs::File, sync::Arc, time::Duration};
+use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
 
 use ambient::Rng;
 use entity::setting;
 use rand::RngExt;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr};
+use serde::{Deserialize, Serialize};
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout_at},
@@ -30,12 +31,10 @@ use url::Url;
 pub use backup::CopyError;
 pub use connections::Connections;
 pub use engine::{CommitError, Failure, failure};
-pub use retry::Backoff;
+pub use retry::{Backoff, Retried, Trouble};
 pub use sqlite::file_of;
 pub use transaction::Transaction;
 pub use writes::Writes;
-
-use crate::{config::Config, error::Result};
 
 /// How long the store may take to tell that it is there: whoever asks is about to decide where to send requests.
 const PING: Duration = Duration::from_secs(1);
@@ -64,6 +63,35 @@ pub struct Store {
     folder: Option<File>,
 }
 
+/// Which store to open, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `sqlite://…`, `postgres://…` or `mysql://…`. It may have a password.
+    pub url: String,
+    /// How long an operation may wait for the store in all.
+    pub timeout: Duration,
+    /// How long a server may work on one statement.
+    pub statement_timeout: Duration,
+    /// Connections to a server, for all but what happens to one session.
+    pub connections: u32,
+    pub tls: Tls,
+    /// The authorities that may have signed a server's certificate; those of the system when it is empty.
+    pub ca_file: PathBuf,
+}
+
+/// How the connection to a server is protected.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tls {
+    /// As the URL says.
+    Url,
+    Disable,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
 /// The store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -75,7 +103,7 @@ pub enum StoreError {
     InMemory,
     #[error("cannot create {path}: {source}")]
     Create {
-        path: std::path::PathBuf,
+        path: PathBuf,
         source: std::io::Error,
     },
     #[error(
@@ -91,29 +119,28 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be created or reached.
-    pub async fn open(config: &Config, rng: &Rng) -> Result<Self, StoreError> {
-        let url = config.database_url();
+    pub async fn open(options: &Options, rng: &Rng) -> Result<Self, StoreError> {
+        let (url, timeout) = (&options.url, options.timeout);
         let mut folder = None;
         let scheme = url.split_once(':').map(|(scheme, _)| scheme);
         if let Some("sqlite" | "postgres" | "postgresql" | "mysql") = scheme {
             // Asked here first: the driver's complaint would show all of it.
-            Url::parse(&url)?;
+            Url::parse(url)?;
         }
         let (reader, writer, renewing, watching) = match scheme {
             Some("sqlite") => {
-                let (reader, writer, held) = sqlite::open(&url, config.database_timeout()).await?;
+                let (reader, writer, held) = sqlite::open(url, timeout).await?;
                 folder = held;
                 (reader.clone(), writer.clone(), writer, reader)
             }
             Some("postgres" | "postgresql" | "mysql") => {
-                let server = server::open(config).await?;
+                let server = server::open(options).await?;
                 let requests = server.requests;
                 (requests.clone(), requests, server.renewals, server.watching)
             }
             _ => return Err(StoreError::UnsupportedUrl),
         };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let timeout = config.database_timeout();
         Ok(Self {
             reader,
             writer,

@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Transaction, deadline};
+use crate::{Transaction, deadline};
 
 /// Connections that are there for whoever comes next. The driver tests one when it is given back, and who takes it at once
 /// waits for that.

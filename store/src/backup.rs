@@ -11,7 +11,7 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 
 use tokio::time::Instant;
 
-use super::{Store, deadline};
+use crate::{Store, deadline};
 
 /// How long a copy may take: as long as it takes for a very large store.
 const COPY: Duration = Duration::from_hours(6);
