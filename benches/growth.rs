@@ -20,6 +20,7 @@ use renewd::{
     config::{Config, Secrets},
     sessions::statements,
     sessions::{self, Claims, Client, NewSession},
+    start,
 };
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::{Value, json};
@@ -55,7 +56,7 @@ async fn run(most: usize) -> Outcome<Vec<(f64, f64)>> {
     config.database_ca_file = env::var_os("RENEWD_DATABASE_CA_FILE")
         .unwrap_or_default()
         .into();
-    let opened = App::open(config, Secrets::default(), Clock::system(), Rng::system()).await?;
+    let opened = start::open(config, Secrets::default(), Clock::system(), Rng::system()).await?;
     let app = Arc::new(opened.app);
     let made = apps::create(&app, &Actor::cli(), NewApp::named("growth".to_owned())).await?;
     let presented = Presented {

@@ -19,6 +19,7 @@ use renewd::{
     config::{Config, Secrets},
     rotation::{Lineage, RetryPolicy},
     sessions::{self, Claims, Client, NewSession},
+    start,
 };
 use serde_json::{Value, json};
 
@@ -154,7 +155,7 @@ fn whole(criterion: &mut Criterion) -> Outcome<()> {
 }
 
 async fn open(config: Config) -> Outcome<(Arc<App>, Caller)> {
-    let opened = App::open(config, Secrets::default(), Clock::system(), Rng::system()).await?;
+    let opened = start::open(config, Secrets::default(), Clock::system(), Rng::system()).await?;
     let app = Arc::new(opened.app);
     let made = apps::create(&app, &Actor::cli(), NewApp::named("parts".to_owned())).await?;
     let presented = Presented {

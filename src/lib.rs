@@ -13,9 +13,14 @@ mod http;
 pub mod jobs;
 pub mod master;
 pub mod metrics;
+mod page;
+pub mod rekey;
 pub mod rotation;
 mod serve;
 pub mod sessions;
 pub mod signing;
+pub mod start;
+mod turns;
+mod watch;
 
 pub use serve::serve;

@@ -13,12 +13,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{
-    devices::registration::Refreshed,
-    error::{Error, Refusal, RegistrationRefusal, Result},
-    http::Counts,
-    sessions::Grant,
-};
+use crate::http::Counts;
 
 /// The counters of this process.
 #[derive(Clone)]
@@ -152,36 +147,13 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts a renewal.
-    pub fn renewed(&self, result: &Result<Grant>) {
-        let result = match result {
-            Ok(_) => "renewed",
-            Err(Error::RefreshToken(refusal)) => match refusal {
-                Refusal::Expired => "expired",
-                Refusal::NotYetValid { .. } => "not_yet_valid",
-                Refusal::Used => "used",
-                Refusal::Revoked => "revoked",
-                Refusal::Invalid => "invalid",
-            },
-            Err(_) => "error",
-        };
+    /// Counts a renewal with this result.
+    pub fn renewed(&self, result: &'static str) {
         self.renewals.get_or_create(&RenewalResult { result }).inc();
     }
 
-    /// Counts a refresh of a registration token.
-    pub fn refreshed(&self, result: &Result<Refreshed>) {
-        let result = match result {
-            Ok(refreshed) if refreshed.is_repeated => "replaced",
-            Ok(_) => "refreshed",
-            Err(Error::RegistrationToken(refusal)) => match refusal {
-                RegistrationRefusal::Invalid => "invalid",
-                RegistrationRefusal::Expired => "expired",
-                RegistrationRefusal::Revoked => "revoked",
-                RegistrationRefusal::TooOften { .. } => "too_often",
-            },
-            Err(Error::DeviceDisabled | Error::AppDisabled) => "disabled",
-            Err(_) => "error",
-        };
+    /// Counts a refresh of a registration token with this result.
+    pub fn refreshed(&self, result: &'static str) {
         let counted = self.registrations.get_or_create(&RenewalResult { result });
         counted.inc();
     }

@@ -193,3 +193,8 @@ pub async fn delete_in(db: &impl ConnectionTrait, app_id: AppId) -> Result<(), D
         .await?;
     Ok(())
 }
+
+/// What a private key is bound to when it is sealed: one row's cannot be put into another.
+pub fn seal_label(id: SigningKeyId) -> String {
+    format!("renewd/signing-key/{id}")
+}

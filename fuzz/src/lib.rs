@@ -118,7 +118,7 @@ impl Server {
             root_key: Some(PlainSecret::from_text(ROOT_KEY)),
             ..Secrets::default()
         };
-        let opened = runtime.block_on(App::open(config, secrets, Clock::system(), Rng::system()));
+        let opened = runtime.block_on(start::open(config, secrets, Clock::system(), Rng::system()));
         let app = Arc::new(opened.unwrap().app);
         runtime.block_on(renewd::jobs::clock::look(&app)).unwrap();
         let endpoint = renewd::api::endpoint(app.clone()).boxed();

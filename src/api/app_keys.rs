@@ -26,7 +26,7 @@ use crate::{
     },
     audit::Actor,
     error::Result,
-    sessions::Listing,
+    page::Listing,
 };
 
 /// The operations on app-keys.

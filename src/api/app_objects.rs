@@ -10,7 +10,7 @@ use crate::{
         types::Id,
     },
     apps::{AppChanges, Created, DEFAULT_REGISTRATION_GRACE, LoadedApp, NewApp},
-    sessions::Listing,
+    page::Listing,
 };
 
 /// An app that is to be made. All times in seconds.

@@ -12,7 +12,7 @@ use poem_openapi::{
 use crate::{
     api::types::Id,
     devices::{Changes, Feedback, PushTarget},
-    sessions::Listing,
+    page::Listing,
 };
 
 /// What a device runs.

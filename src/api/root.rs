@@ -23,7 +23,7 @@ use crate::{
     apps::{self, root_key},
     audit,
     error::{Error, Result},
-    sessions::Listing,
+    page::Listing,
 };
 
 /// The operations on the server as a whole.

@@ -10,7 +10,8 @@ use serde::Serialize;
 use crate::{
     api::types::{Audience, Id, JsonObject},
     error::{Error, Result},
-    sessions::{Grant, Listing, LogoutTarget, Verified},
+    page::Listing,
+    sessions::{Grant, LogoutTarget, Verified},
 };
 
 /// A session that is to begin.

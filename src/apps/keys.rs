@@ -1,10 +1,5 @@
 //! App-keys: made, listed, replaced, revoked.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
-
 use entity::{AppId, AppKeyId, PlainSecret, SecretKind, Timestamp, app, app_key, time::Span};
 use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 
@@ -13,7 +8,7 @@ use crate::{
     apps::Revision,
     audit::{Action, Actor, Event},
     error::{Error, Result, Violation},
-    sessions::Listing,
+    page::Listing,
 };
 
 /// For how long a replaced app-key still works, unless something else is asked for: a day to roll out the new
@@ -255,28 +250,4 @@ async fn hand_out(
     let event = Event::of(action, app_id, made.row.id);
     revision.commit([event]).await?;
     Ok(made)
-}
-
-/// When keys were last used, until it is written down: never on the way of a request.
-#[derive(Debug, Default)]
-pub struct Usage(Mutex<HashMap<AppKeyId, Timestamp>>);
-
-impl Usage {
-    /// Notes that the key was used.
-    pub fn note(&self, id: AppKeyId, now: Timestamp) {
-        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        used.insert(id, now);
-    }
-
-    /// Writes down what was noted since the last time.
-    ///
-    /// # Errors
-    /// Those of the store; what was not written then is noted again at the key's next use.
-    pub async fn write(&self, app: &App) -> Result<()> {
-        let used = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        for (id, at) in used {
-            app_key::used_at(&app.store.writer, id, at).await?;
-        }
-        Ok(())
-    }
 }

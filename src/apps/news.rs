@@ -10,14 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use entity::{AppId, SigningKeyId, Timestamp, app, app_key, setting, time::Span};
+use entity::{AppId, time::Span};
 use store::{Store, deadline};
 use tokio::sync;
 
-use crate::{app::App, apps::LoadedApp, error::Result};
+use crate::error::Result;
 
 /// By how much the clock of the process that made something may differ from the one here.
-const SKEW: Span = Span::seconds(5);
+pub(super) const SKEW: Span = Span::seconds(5);
 
 /// How long the store may take to tell.
 const LOOK: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct News {
     apps: Mutex<HashMap<AppId, Weak<Question>>>,
     /// Of the root keys.
-    server: Question,
+    pub server: Question,
 }
 
 /// Held by who asks. The others wait for the answer.
@@ -57,92 +57,8 @@ impl News {
     }
 }
 
-impl App {
-    /// The app as the store has it now, if it is another than `loaded`, and something that was made at `made` may be in it that
-    /// is not in `loaded`.
-    ///
-    /// # Errors
-    /// When the store does not tell.
-    pub async fn load_newer(
-        &self,
-        loaded: &Arc<LoadedApp>,
-        made: Timestamp,
-    ) -> Result<Option<Arc<LoadedApp>>> {
-        if !self.may_be_news(made) {
-            return Ok(None);
-        }
-        Box::pin(self.load_newest(loaded)).await
-    }
-
-    /// The app as the store has it now, if it is another than `loaded`.
-    ///
-    /// # Errors
-    /// When the store does not tell.
-    async fn load_newest(&self, loaded: &Arc<LoadedApp>) -> Result<Option<Arc<LoadedApp>>> {
-        let (id, directory) = (loaded.app.id, &self.directory);
-        let ask = async || {
-            // What a process of the release before has changed is not in the epoch of the app.
-            let server = setting::server_epoch(&self.store.reader).await?;
-            let epochs = app::epochs(&self.store.reader, &[id]).await?;
-            directory.drop_unless(server);
-            directory.drop_other(id, epochs.get(&id).copied());
-            Ok(())
-        };
-        let question = directory.news.of(id);
-        // Held while the app is loaded: the others find it in memory.
-        let _asked = once(&question, &self.store, ask).await?;
-        let newest = self.load_alone(id).await?;
-        Ok(newest.filter(|newest| !Arc::ptr_eq(newest, loaded)))
-    }
-
-    /// The app as the store has it now, if this signing key is unknown in `loaded`. However old its id is: where the answer to
-    /// its commit was lost, it may have been committed long after it was made, and another process signs with it from then on. (Of
-    /// an app-key that was made in that way nobody has the secret.)
-    ///
-    /// # Errors
-    /// When the store does not tell.
-    pub async fn load_for_key(
-        &self,
-        loaded: &Arc<LoadedApp>,
-        key: SigningKeyId,
-    ) -> Result<Option<Arc<LoadedApp>>> {
-        if loaded.keyring.has(key) {
-            return Ok(None);
-        }
-        Box::pin(self.load_newest(loaded)).await
-    }
-
-    /// The root keys as the store has them now, if one of them that was made at `made` may be unknown here.
-    ///
-    /// # Errors
-    /// When the store does not tell.
-    pub async fn newer_root_keys(
-        &self,
-        made: Timestamp,
-    ) -> Result<Option<Arc<Vec<app_key::Model>>>> {
-        if !self.may_be_news(made) {
-            return Ok(None);
-        }
-        let directory = &self.directory;
-        let ask = async || {
-            let epoch = setting::server_epoch(&self.store.reader).await?;
-            directory.drop_unless(epoch);
-            Ok(())
-        };
-        let _asked = once(&directory.news.server, &self.store, ask).await?;
-        let load = async || directory.root_keys(&self.store).await;
-        Ok(Some(Box::pin(self.retry(load)).await?))
-    }
-
-    fn may_be_news(&self, made: Timestamp) -> bool {
-        let now = self.clock.now();
-        let age = self.directory.freshness.age();
-        made <= now + SKEW && now <= made + SKEW + age
-    }
-}
-
 /// Asks, unless somebody asked since this was called.
-async fn once<'a, F: Future<Output = Result<()>>>(
+pub(super) async fn once<'a, F: Future<Output = Result<()>>>(
     question: &'a Question,
     store: &Store,
     ask: impl Fn() -> F,

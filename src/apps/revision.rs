@@ -7,9 +7,9 @@ use store::Transaction;
 
 use crate::{
     app::App,
-    apps::Turn,
     audit::{Actor, Event, record},
     error::{Error, Result},
+    turns::Turn,
 };
 
 /// A change that is under way. Nobody else changes the app until it is committed or given up.
@@ -32,7 +32,7 @@ impl<'a> Revision<'a> {
     pub async fn begin(app: &'a App, actor: &'a Actor, id: AppId) -> Result<Self> {
         let turn = match actor.turn() {
             Some(turn) => turn,
-            None => Arc::new(app.turns.alone(app, id).await?),
+            None => Arc::new(app.turns.alone(&app.store, id).await?),
         };
         let db = app.store.begin().await?;
         let now = app.clock.now();

@@ -84,7 +84,7 @@ impl Caller {
                 Err(Error::Stale) => {
                     let turn = match &turn {
                         Some(turn) => turn,
-                        None => turn.insert(Arc::new(app.turns.alone(app, id).await?)),
+                        None => turn.insert(Arc::new(app.turns.alone(&app.store, id).await?)),
                     };
                     caller = caller.again(app).await?;
                     let actor = (*caller.actor).clone().in_turn(turn.clone());

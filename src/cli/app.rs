@@ -13,7 +13,7 @@ use crate::{
     apps::{self, Created, NewApp},
     audit::Actor,
     error::Error,
-    sessions::Listing,
+    page::Listing,
 };
 
 /// Apps that are read from the store at a time.

@@ -17,7 +17,7 @@ use crate::{
         keys::{self, DEFAULT_OVERLAP},
     },
     audit::Actor,
-    sessions::Listing,
+    page::Listing,
 };
 
 #[derive(Debug, Subcommand)]

@@ -7,7 +7,7 @@ use super::{
     Outcome,
     print::{Format, json_of, many},
 };
-use crate::{api::root::AuditEventObject, app::App, audit, sessions::Listing};
+use crate::{api::root::AuditEventObject, app::App, audit, page::Listing};
 
 /// Events that are read from the store at a time.
 const PAGE: u64 = 500;

@@ -8,7 +8,7 @@ use super::{
     app::readable,
     print::{Format, say},
 };
-use crate::{app::App, apps::root_key, audit::Actor, master};
+use crate::{app::App, apps::root_key, audit::Actor, rekey::rekey};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -44,7 +44,7 @@ pub async fn run(command: &Command, app: &App) -> Outcome {
             }
         }
         Command::Rekey => {
-            let resealed = master::rekey(app, &Actor::cli()).await?;
+            let resealed = rekey(app, &Actor::cli()).await?;
             say(&format!(
                 "Encrypted {resealed} signing keys and all push tokens anew. Back up the new master key ({}) now, and keep your \
                  backup of the old one: copies of the store from before open with that alone.",

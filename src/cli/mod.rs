@@ -26,8 +26,9 @@ use self::print::say;
 
 use crate::{
     api,
-    app::{App, Opened},
+    app::App,
     config::{Config, ConfigError, Secrets},
+    start::{self, Opened},
 };
 
 /// The result of a command; the error is shown to its user.
@@ -424,13 +425,13 @@ pub fn complain(error: &dyn Error) {
 
 /// Opens the store for a command that may make it; should it, the root key is shown beside the command's output.
 async fn open(config: Config) -> Outcome<App> {
-    let opened = App::open(config, secrets()?, Clock::system(), Rng::system()).await;
+    let opened = start::open(config, secrets()?, Clock::system(), Rng::system()).await;
     beside(opened?)
 }
 
 /// Opens the store for a command; in a wrong folder, nothing is made.
 async fn open_existing(config: Config) -> Outcome<App> {
-    let opened = App::open_existing(config, secrets()?, Clock::system(), Rng::system()).await;
+    let opened = start::open_existing(config, secrets()?, Clock::system(), Rng::system()).await;
     beside(opened?)
 }
 

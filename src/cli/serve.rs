@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Outcome, print::say, root_key_notice, secrets};
-use crate::{app::App, config::Config, http::raise_file_limit};
+use crate::{config::Config, http::raise_file_limit, start};
 
 pub async fn run(config: Config) -> Outcome {
     if let Err(error) = raise_file_limit() {
@@ -27,7 +27,7 @@ pub async fn run(config: Config) -> Outcome {
         Some(address) => Some(bind(address).await?),
         None => None,
     };
-    let opening = App::open(config, secrets()?, Clock::system(), Rng::system());
+    let opening = start::open(config, secrets()?, Clock::system(), Rng::system());
     let opened = tokio::select! {
         opened = opening => opened?,
         () = &mut stop => {

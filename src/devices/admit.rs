@@ -3,7 +3,10 @@
 use entity::{AppId, DeviceId, SessionId, Timestamp, TokenId, device, session};
 use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 
-use super::{commit, end::end, raced, seen};
+use super::{
+    end::end,
+    rows::{commit, raced, seen},
+};
 use crate::{
     app::App,
     apps::Caller,

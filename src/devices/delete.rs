@@ -4,7 +4,7 @@ use entity::DeviceId;
 
 use super::{
     end::{end_all, remove},
-    require,
+    rows::require,
 };
 use crate::{
     app::App,

@@ -6,7 +6,12 @@ use entity::{
 };
 use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 
-use super::{Details, commit, known, merge::is_bare, push_token::Presented, raced, seen};
+use super::{
+    Details,
+    merge::is_bare,
+    push_token::Presented,
+    rows::{commit, known, raced, seen},
+};
 use crate::{app::App, apps::Caller, error::Result, master};
 
 /// What an event says of its device.

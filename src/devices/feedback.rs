@@ -6,7 +6,10 @@ use entity::{
 };
 use store::Transaction;
 
-use super::{commit, end::end, known};
+use super::{
+    end::end,
+    rows::{commit, known},
+};
 use crate::{
     app::App,
     apps::Caller,

@@ -5,7 +5,7 @@ use entity::{AppId, DeviceId, app as apps, device};
 use crate::{
     app::App,
     error::{Error, Result},
-    sessions::Listing,
+    page::Listing,
 };
 
 /// The devices, the newest first, at most `limit` of them.

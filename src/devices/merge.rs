@@ -3,7 +3,7 @@
 use entity::{Timestamp, device, registration_token, session};
 use sea_orm::ConnectionTrait;
 
-use super::{end::remove, raced};
+use super::{end::remove, rows::raced};
 use crate::error::Result;
 
 /// Whether the row is no more than a push token of its user: it has no name, nobody is signed in on it, and nobody registered

@@ -10,10 +10,9 @@ use entity::{
 use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, IntoActiveModel};
 
 use super::{
-    commit, known,
     merge::{is_bare, may_merge, merge},
     push_token::Presented,
-    raced, seen,
+    rows::{commit, known, raced, seen},
 };
 use crate::{
     app::App,
@@ -46,7 +45,7 @@ pub async fn report(
         match app.retry(attempt).await {
             Err(Error::Stale) => {
                 if turn.is_none() {
-                    turn = Some(app.turns.shared(app, bearer.app.app.id).await?);
+                    turn = Some(app.turns.shared(&app.store, bearer.app.app.id).await?);
                 }
                 bearer = Cow::Owned(bearer.again(app).await?);
             }

@@ -3,7 +3,10 @@
 use entity::device;
 
 use super::{push_token::label, targets::open};
-use crate::{app::App, error::Result, master::BATCH};
+use crate::{app::App, error::Result};
+
+/// Rows that are sealed anew in one transaction.
+const BATCH: u64 = 100;
 
 /// Seals and hashes every push token anew that was not with the key that seals at this time; gives the number.
 ///

@@ -2,7 +2,10 @@
 
 use entity::{DeviceId, device};
 
-use super::{commit, end::end_all, require};
+use super::{
+    end::end_all,
+    rows::{commit, require},
+};
 use crate::{
     app::App,
     apps::Caller,

@@ -8,10 +8,9 @@ use entity::{
 use store::Transaction;
 
 use super::{
-    commit, known,
     merge::{is_bare, may_merge, merge},
     push_token::Presented,
-    raced, seen,
+    rows::{commit, known, raced, seen},
 };
 use crate::{
     app::App,

@@ -3,7 +3,7 @@
 use entity::{AppId, DeviceId, PlainSecret, device};
 
 use super::push_token::label;
-use crate::{app::App, error::Result, sessions::Listing};
+use crate::{app::App, error::Result, page::Listing};
 
 /// A device with its push token, opened.
 #[derive(Debug)]

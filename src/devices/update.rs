@@ -5,7 +5,11 @@ use entity::{
     device::{self, Platform},
 };
 
-use super::{Details, commit, end::end_all, require};
+use super::{
+    Details,
+    end::end_all,
+    rows::{commit, require},
+};
 use crate::{
     app::App,
     apps::Caller,

@@ -41,12 +41,12 @@ pub async fn run(app: &App, shutdown: CancellationToken) {
             tell("clock", clock::look(app).await.map(|_| ()));
         }),
         every(USAGE_EVERY, &shutdown, async || {
-            tell("usage", app.usage.write(app).await);
+            tell("usage", app.usage.write(&app.store.writer).await);
         }),
         purge_regularly(app, &shutdown),
     );
     // What was noted since the last time is not lost with the process.
-    tell("usage", app.usage.write(app).await);
+    tell("usage", app.usage.write(&app.store.writer).await);
 }
 
 async fn every(time: Duration, shutdown: &CancellationToken, work: impl AsyncFn()) {

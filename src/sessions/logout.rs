@@ -88,7 +88,7 @@ async fn end(
             Ended::Nothing => return Ok(0),
             Ended::Stale { in_doubt } => {
                 if turn.is_none() {
-                    turn = Some(app.turns.shared(app, app_id).await?);
+                    turn = Some(app.turns.shared(&app.store, app_id).await?);
                 }
                 caller = Cow::Owned(Box::pin(caller.again(app)).await?);
                 ending.epoch = caller.app.epoch();

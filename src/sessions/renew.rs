@@ -45,7 +45,7 @@ pub async fn renew(
     {
         result = Box::pin(attempt(app, &newer, refresh_token, &client)).await;
     }
-    app.metrics.renewed(&result);
+    app.metrics.renewed(label(&result));
     result
 }
 
@@ -98,7 +98,7 @@ async fn attempt(
             Outcome::Stale { in_doubt } => {
                 app.metrics.prepares_anew();
                 if turn.is_none() {
-                    turn = Some(app.turns.shared(app, renewal.app_id).await?);
+                    turn = Some(app.turns.shared(&app.store, renewal.app_id).await?);
                 }
                 caller = Cow::Owned(Box::pin(caller.again(app)).await?);
                 // Nothing that was known by the old keys is known any more, but for what may have been done by them.
@@ -160,4 +160,19 @@ fn prepare(
 fn verify(app: &App, loaded: &LoadedApp, refresh_token: &str) -> Result<(), Refusal> {
     app.metrics.verifies();
     read_refresh(loaded, refresh_token).map(|_| ())
+}
+
+/// What a renewal is counted as.
+fn label(result: &Result<Grant>) -> &'static str {
+    match result {
+        Ok(_) => "renewed",
+        Err(Error::RefreshToken(refusal)) => match refusal {
+            Refusal::Expired => "expired",
+            Refusal::NotYetValid { .. } => "not_yet_valid",
+            Refusal::Used => "used",
+            Refusal::Revoked => "revoked",
+            Refusal::Invalid => "invalid",
+        },
+        Err(_) => "error",
+    }
 }

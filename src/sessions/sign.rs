@@ -1,10 +1,6 @@
 //! Begins a session.
 
-use std::{
-    borrow::Cow,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use crate::{
     app::App,
@@ -19,29 +15,11 @@ use crate::{
         write_path::{Beginning, Begun},
     },
 };
-use ambient::Rng;
 use entity::{
-    DeviceId, SessionId, Timestamp, TokenId, device,
+    DeviceId, SessionId, TokenId, device,
     session::{self, Revocation, Target},
     time::Span,
 };
-
-/// The id of the session that began last in this process: those of one millisecond are in their order, too.
-#[derive(Debug, Default)]
-pub struct Minted(Mutex<Option<SessionId>>);
-
-impl Minted {
-    fn next(&self, now: Timestamp, rng: &Rng) -> SessionId {
-        let minted = rng.with(|rng| SessionId::mint(now, rng));
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = match *last {
-            Some(last) if last >= minted && last.minted_at() == minted.minted_at() => last.next(),
-            _ => minted,
-        };
-        *last = Some(next);
-        next
-    }
-}
 
 /// A session that is to begin.
 #[derive(Clone, Debug)]
@@ -139,7 +117,7 @@ async fn store<'a>(
             Begun::Stale { in_doubt: doubt } => {
                 in_doubt = doubt;
                 if turn.is_none() {
-                    turn = Some(app.turns.shared(app, loaded.app.id).await?);
+                    turn = Some(app.turns.shared(&app.store, loaded.app.id).await?);
                 }
                 if let Some(before) = &caller {
                     let again = Box::pin(before.again(app)).await?;

@@ -9,10 +9,7 @@ use serde_json::{Map, Value};
 use crate::{
     error::{Error, Result},
     master::MasterKeys,
-    signing::{
-        schedule::{KeyDates, State, active, states},
-        seal_label,
-    },
+    signing::schedule::{KeyDates, State, active, states},
 };
 
 /// The keys of an app, in the order in which they sign.
@@ -63,7 +60,7 @@ impl Keyring {
             .into_iter()
             .map(|row| {
                 let algorithm: Algorithm = row.algorithm.parse().map_err(Error::internal)?;
-                let private = master.open(&seal_label(row.id), &row.sealed)?;
+                let private = master.open(&signing_key::seal_label(row.id), &row.sealed)?;
                 let key = SigningKey::parse(&row.id.to_string(), algorithm, &private)
                     .map_err(Error::internal)?;
                 Ok(Entry { row, key })

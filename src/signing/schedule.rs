@@ -9,7 +9,7 @@
 
 use entity::{Timestamp, time::Span};
 
-use crate::jobs::clock::TOLERANCE;
+use crate::watch::TOLERANCE;
 
 /// How long a change takes to reach every process; part of every promise about keys.
 pub const CACHE_BOUND: Span = Span::seconds(1);

@@ -204,7 +204,7 @@ async fn the_last_use_is_written_beside_the_requests() {
         (json!("secret"), Value::Null),
     ];
     assert_eq!(last_used().await, unused);
-    usage.write(&server.app).await.unwrap();
+    usage.write(&server.app.store.writer).await.unwrap();
     let mut used = unused;
     used[1].1 = json!("2025-02-24T19:57:39.25Z");
     assert_eq!(last_used().await, used);
@@ -216,7 +216,7 @@ async fn the_last_use_is_written_beside_the_requests() {
     let tampered = format!("{}x", app.secret_key);
     assert_works(&server, &app, &tampered, false).await;
     app.sign().await;
-    usage.write(&server.app).await.unwrap();
+    usage.write(&server.app.store.writer).await.unwrap();
     used[1].1 = json!("2025-02-24T19:57:49.25Z");
     assert_eq!(last_used().await[1], used[1]);
 }

@@ -15,8 +15,8 @@ use std::{
 
 use ambient::{Clock, Rng};
 use renewd::{
-    app::{App, Opened, StartError},
     config::{Config, Secrets},
+    start::{self, Opened, StartError},
 };
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::json;
@@ -152,7 +152,7 @@ async fn open(tls: Tls, authority: PathBuf) -> Result<Opened, StartError> {
     config.database_url = engine::database_url(&config.data_dir);
     config.database_tls = tls;
     config.database_ca_file = authority;
-    App::open(config, Secrets::default(), Clock::system(), Rng::system()).await
+    start::open(config, Secrets::default(), Clock::system(), Rng::system()).await
 }
 
 /// Whatever is lost on the way to the store and back, the request is answered by what is true: committed or not.

@@ -9,11 +9,10 @@ use ambient::{Clock, Rng};
 use entity::{NodeId, SessionId, audit_event, lease, session, signing_key, time::Span};
 use rand::{SeedableRng, rngs::ChaCha12Rng};
 use renewd::{
-    app::App,
     config::Secrets,
     error::Error,
     jobs::{self, Lease, purge, rotate},
-    signing,
+    signing, start,
 };
 use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, Statement};
 use serde_json::{Value, json};
@@ -335,7 +334,7 @@ async fn a_run_ends_before_the_next_batch() {
         });
         let rng = Rng::new(ChaCha12Rng::seed_from_u64(8));
         let config = server.app.config.clone();
-        let opened = App::open(config, Secrets::default(), clock, rng).await;
+        let opened = start::open(config, Secrets::default(), clock, rng).await;
         let app = opened.unwrap().app;
         left.store(moment, Ordering::SeqCst);
         let rows = purge::run(&app, &stop).await.unwrap().unwrap();

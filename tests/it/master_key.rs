@@ -3,7 +3,7 @@
 use std::fs;
 
 use entity::setting;
-use renewd::{audit::Actor, master};
+use renewd::{audit::Actor, rekey};
 use serde_json::json;
 
 use crate::support::{TestApp, TestServer};
@@ -24,7 +24,7 @@ async fn rekey_seals_every_key_anew_while_servers_run() {
     let before = fs::read_to_string(&file).unwrap();
 
     let other = server.second_process().await;
-    let resealed = master::rekey(&other.app, &Actor::cli()).await.unwrap();
+    let resealed = rekey::rekey(&other.app, &Actor::cli()).await.unwrap();
     assert_eq!(resealed, 2);
     assert_ne!(fs::read_to_string(&file).unwrap(), before);
     assert!(!file.with_extension("key.previous").exists());
@@ -40,7 +40,7 @@ async fn rekey_seals_every_key_anew_while_servers_run() {
     restarted.known_app(&apps[1]).sign().await;
     restarted.known_app(&made).sign().await;
     assert_eq!(
-        master::rekey(&restarted.app, &Actor::cli()).await.unwrap(),
+        rekey::rekey(&restarted.app, &Actor::cli()).await.unwrap(),
         3
     );
 }
@@ -68,7 +68,7 @@ async fn rekey_may_be_interrupted_anywhere() {
                 fs::write(&file, key.to_base64().as_str()).unwrap();
             }
             _ => {
-                master::rekey(&server.app, &Actor::cli()).await.unwrap();
+                rekey::rekey(&server.app, &Actor::cli()).await.unwrap();
                 // One more app with its key sealed by the new key, then as if the first key was never reached.
                 fs::write(&previous, &old).unwrap();
                 let new =
@@ -83,7 +83,7 @@ async fn rekey_may_be_interrupted_anywhere() {
         let known = server.known_app(&apps[0]);
         let token = renews(&known, &token).await;
         let made = server.app().await;
-        master::rekey(&server.app, &Actor::cli()).await.unwrap();
+        rekey::rekey(&server.app, &Actor::cli()).await.unwrap();
         assert!(!previous.exists(), "{step}");
         assert_ne!(fs::read_to_string(&file).unwrap(), old, "{step}");
         let dir = server.stop().await;
@@ -106,7 +106,7 @@ async fn unseal_one(server: &TestServer, new: &keys::MasterKey, old: &keys::Mast
         .await
         .unwrap()
         .unwrap();
-    let label = renewd::signing::seal_label(row.id);
+    let label = entity::signing_key::seal_label(row.id);
     let plain = new.open(&label, &row.sealed).unwrap();
     let sealed = server
         .app
@@ -147,7 +147,7 @@ async fn rekey_is_audited() {
     let server = TestServer::start().await;
     server.app().await;
     server.advance(1);
-    master::rekey(&server.app, &Actor::cli()).await.unwrap();
+    rekey::rekey(&server.app, &Actor::cli()).await.unwrap();
     let audit = server.root().get("/root/audit?limit=1").await;
     let event = &audit.body["events"][0];
     assert_eq!(

@@ -7,8 +7,9 @@ use std::{
 
 use ambient::{Clock, Rng};
 use renewd::{
-    app::{App, StartError},
+    app::App,
     config::{Config, Secrets},
+    start::{self, StartError},
 };
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
@@ -198,7 +199,7 @@ async fn start_at_once(
         root_key: Some(entity::PlainSecret::from_text(ROOT_KEY)),
         ..Secrets::default()
     };
-    let opened = App::open(config, secrets, Clock::system(), rng).await?;
+    let opened = start::open(config, secrets, Clock::system(), rng).await?;
     Ok(opened.app)
 }
 

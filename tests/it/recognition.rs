@@ -99,7 +99,7 @@ async fn a_new_master_key_recognises_nothing_of_the_old_one() {
     let app = server.app().await;
     let first = app.sign().await;
     let actor = renewd::audit::Actor::cli();
-    renewd::master::rekey(&server.app, &actor).await.unwrap();
+    renewd::rekey::rekey(&server.app, &actor).await.unwrap();
     let second = app.renew(&first.refresh_token()).await;
     assert_eq!(second.status, 200, "{}", second.raw);
     let once = verified(&server);

@@ -6,8 +6,8 @@ use ambient::{Clock, Rng};
 use entity::Timestamp;
 use rand::{SeedableRng, rngs::ChaCha12Rng};
 use renewd::{
-    app::App,
     config::{Config, Secrets},
+    start,
 };
 use sea_orm::DbBackend;
 use serde_json::json;
@@ -208,7 +208,7 @@ async fn a_start_does_not_wait_for_a_silent_database() {
         let clock = Clock::from_fn(|| Timestamp::from_seconds(1_740_427_049));
         let rng = Rng::new(ChaCha12Rng::seed_from_u64(1));
         let began = Instant::now();
-        let opened = App::open(config, Secrets::default(), clock, rng).await;
+        let opened = start::open(config, Secrets::default(), clock, rng).await;
         assert!(opened.is_err(), "{scheme}");
         let took = began.elapsed();
         assert!(took < Duration::from_secs(2) + MORE, "{scheme}: {took:?}");

@@ -7,8 +7,9 @@ use entity::{PlainSecret, app_key};
 use keys::MasterKey;
 use rand::{SeedableRng, rngs::ChaCha12Rng};
 use renewd::{
-    app::{App, Opened, StartError},
+    app::App,
     config::{Config, Secrets},
+    start::{self, Opened, StartError},
 };
 use tempfile::TempDir;
 
@@ -19,7 +20,7 @@ async fn open(dir: &TempDir, secrets: Secrets) -> Result<Opened, StartError> {
     config.data_dir = dir.path().join("data");
     config.database_url = engine::database_url(&config.data_dir);
     let rng = Rng::new(ChaCha12Rng::seed_from_u64(8));
-    App::open(config, secrets, Clock::system(), rng).await
+    start::open(config, secrets, Clock::system(), rng).await
 }
 
 async fn refusal(dir: &TempDir, secrets: Secrets) -> String {
@@ -198,7 +199,7 @@ async fn other_stores_are_refused_by_name() {
         let mut config = Config::load(None, Default::default()).unwrap();
         config.data_dir = dir.path().join("data");
         config.database_url = url.to_owned();
-        let opened = App::open(config, Secrets::default(), Clock::system(), Rng::system()).await;
+        let opened = start::open(config, Secrets::default(), Clock::system(), Rng::system()).await;
         let message = opened.unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
         assert!(!dir.path().join("data").exists());

@@ -18,6 +18,7 @@ use crate::{
     audit::Actor,
     cli,
     config::{Config, LogLevel, Secrets},
+    start,
 };
 
 const NAME: &str = "renewd bench";
@@ -127,7 +128,7 @@ impl OwnStore {
             return cli::open(config).await.during(what);
         }
         let none = Secrets::default();
-        let opened = App::open(config, none, Clock::system(), Rng::system()).await;
+        let opened = start::open(config, none, Clock::system(), Rng::system()).await;
         Ok(opened.during(what)?.app)
     }
 }

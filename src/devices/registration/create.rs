@@ -11,7 +11,7 @@ use crate::{
     app::App,
     apps::{ATTEMPTS, Caller, check_audiences},
     audit::{Action, Event, record},
-    devices::raced,
+    devices::rows::raced,
     error::{Error, Result},
     sessions::Claims,
 };

@@ -9,7 +9,7 @@ use sea_orm::ConnectionTrait;
 use super::lineage::{Presented, is_known};
 use crate::{
     app::App,
-    devices::commit,
+    devices::rows::commit,
     error::{Error, RegistrationRefusal as Refusal, Result},
 };
 

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     app::App,
     apps::ATTEMPTS,
-    devices::commit,
-    error::{Error, Result},
+    devices::rows::commit,
+    error::{Error, RegistrationRefusal, Result},
 };
 
 /// The token that follows. It is shown this once.
@@ -32,7 +32,7 @@ pub async fn refresh(app: &App, token: &str) -> Result<Refreshed> {
         Ok(token) => app.retry(|| attempt(app, &token)).await,
         Err(refusal) => Err(refusal.into()),
     };
-    app.metrics.refreshed(&result);
+    app.metrics.refreshed(label(&result));
     result
 }
 
@@ -82,4 +82,20 @@ async fn attempt(app: &App, token: &Token) -> Result<Refreshed> {
         }
     }
     Err(Error::too_many_changes())
+}
+
+/// What a refresh is counted as.
+fn label(result: &Result<Refreshed>) -> &'static str {
+    match result {
+        Ok(refreshed) if refreshed.is_repeated => "replaced",
+        Ok(_) => "refreshed",
+        Err(Error::RegistrationToken(refusal)) => match refusal {
+            RegistrationRefusal::Invalid => "invalid",
+            RegistrationRefusal::Expired => "expired",
+            RegistrationRefusal::Revoked => "revoked",
+            RegistrationRefusal::TooOften { .. } => "too_often",
+        },
+        Err(Error::DeviceDisabled | Error::AppDisabled) => "disabled",
+        Err(_) => "error",
+    }
 }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     app::App,
     apps::{ATTEMPTS, LoadedApp},
-    devices::commit,
+    devices::rows::commit,
     error::{Error, RegistrationRefusal as Refusal, Result},
     sessions::{self, Claims, Client, Grant, NewSession},
 };

@@ -2,7 +2,7 @@
 
 use entity::{AppId, DeviceId, Timestamp, device, session::TokenMac};
 use rand::SeedableRng;
-use renewd::{audit::Actor, jobs::purge, master};
+use renewd::{audit::Actor, jobs::purge, rekey};
 use sea_orm::{
     ConnectionTrait, EntityTrait, ExprTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
     QueryTrait, entity::prelude::*,
@@ -75,7 +75,7 @@ async fn push_tokens_are_sealed_and_outlive_a_new_master_key() {
     );
     assert!(!format!("{before:?}").contains("a-token"));
 
-    master::rekey(&server.app, &Actor::cli()).await.unwrap();
+    rekey::rekey(&server.app, &Actor::cli()).await.unwrap();
     let after = stored().await;
     assert_ne!(after.push_token, before.push_token);
     assert!(after.push_token_mac != before.push_token_mac);
@@ -98,7 +98,7 @@ async fn push_tokens_are_sealed_and_outlive_a_new_master_key() {
     row.push_token = Some(vec![1, 2, 3]);
     device::save(&server.app.store.writer, row).await.unwrap();
     assert_eq!(app.push_tokens("a").await, ["T3"]);
-    master::rekey(&server.app, &Actor::cli()).await.unwrap();
+    rekey::rekey(&server.app, &Actor::cli()).await.unwrap();
     assert_eq!(app.push_tokens("a").await, ["T3"]);
 }
 

@@ -18,7 +18,7 @@ use rand::{SeedableRng, rngs::ChaCha12Rng};
 use renewd::{
     app::App,
     config::{Config, Secrets},
-    jobs,
+    jobs, start,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -108,7 +108,7 @@ impl TestServer {
         static SERVERS: AtomicU64 = AtomicU64::new(7);
         let seed = SERVERS.fetch_add(1, Ordering::Relaxed);
         let rng = Rng::new(ChaCha12Rng::seed_from_u64(seed));
-        let opened = Box::pin(App::open(config, secrets, clock, rng))
+        let opened = Box::pin(start::open(config, secrets, clock, rng))
             .await
             .unwrap();
         let app = Arc::new(opened.app);

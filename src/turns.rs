@@ -6,9 +6,10 @@ use std::{
 };
 
 use entity::AppId;
+use store::Store;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
-use crate::{app::App, error::Result};
+use crate::error::Result;
 
 /// Orders the changes of an app, and what comes too late because of them.
 ///
@@ -32,8 +33,8 @@ impl Turns {
     ///
     /// # Errors
     /// When it does not come in the time that an operation may wait for the store.
-    pub async fn shared(&self, app: &App, id: AppId) -> Result<Turn> {
-        let turn = app.store.wait(self.of(id).read_owned()).await?;
+    pub async fn shared(&self, store: &Store, id: AppId) -> Result<Turn> {
+        let turn = store.wait(self.of(id).read_owned()).await?;
         Ok(Turn::Shared(turn))
     }
 
@@ -41,8 +42,8 @@ impl Turns {
     ///
     /// # Errors
     /// When it does not come in the time that an operation may wait for the store.
-    pub async fn alone(&self, app: &App, id: AppId) -> Result<Turn> {
-        let turn = app.store.wait(self.of(id).write_owned()).await?;
+    pub async fn alone(&self, store: &Store, id: AppId) -> Result<Turn> {
+        let turn = store.wait(self.of(id).write_owned()).await?;
         Ok(Turn::Alone(turn))
     }
 

@@ -1,9 +1,8 @@
 //! The master keys: the one that seals, and while it is being replaced the one before.
 
+mod files;
+
 use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
@@ -13,19 +12,11 @@ use entity::{AppId, session::TokenMac, setting, signing_key};
 use keys::{MasterKey, PrivateKey, SealError};
 use sea_orm::{ConnectionTrait, DbErr};
 use store::Store;
-use zeroize::Zeroizing;
 
-use crate::{
-    error::{Error, Result},
-    signing::seal_label,
-};
+use self::files::{FILE, Loaded, PREVIOUS_FILE, generate, read, remove, write_new};
+use crate::error::{Error, Result};
 
-mod rekey;
-
-pub use rekey::{BATCH, rekey};
-
-const FILE: &str = "master.key";
-const PREVIOUS_FILE: &str = "master.key.previous";
+pub use self::files::MasterKeyFault;
 
 /// What opens the sealed keys.
 #[derive(Debug)]
@@ -40,33 +31,6 @@ enum Source {
     Environment,
     /// Files in this folder, which another process may replace at any time.
     Files(PathBuf),
-}
-
-#[derive(Clone, Debug)]
-struct Loaded {
-    current: Arc<MasterKey>,
-    previous: Option<Arc<MasterKey>>,
-}
-
-/// Why there is no usable master key.
-#[derive(Debug, thiserror::Error)]
-pub enum MasterKeyFault {
-    #[error(
-        "the master key is missing: the store has signing keys that are sealed by it. Put the file back at \
-         {0}, or set RENEWD_MASTER_KEY"
-    )]
-    Missing(PathBuf),
-    #[error(
-        "the master key is wrong: it does not open the signing keys of this store. Put back the {0} that \
-         belongs to the store. Nothing was changed"
-    )]
-    Wrong(String),
-    #[error("the master key file {0} is damaged: it must hold 32 bytes in base64")]
-    Damaged(PathBuf),
-    #[error("cannot read or write the master key file {path}: {source}")]
-    File { path: PathBuf, source: io::Error },
-    #[error("set RENEWD_MASTER_KEY when you set RENEWD_PREVIOUS_MASTER_KEY")]
-    PreviousAlone,
 }
 
 impl MasterKeys {
@@ -186,11 +150,38 @@ impl MasterKeys {
         loaded.current.claims_mac(key, claims)
     }
 
-    fn get(&self) -> Loaded {
+    /// Those of this moment.
+    pub fn get(&self) -> Loaded {
         self.loaded
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Puts a new key in the place of the one in the file, and keeps that as the one before; unless that was done already. Keys of
+    /// the environment are replaced there.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn replace(&self, rng: &Rng) -> Result<()> {
+        if let Source::Files(folder) = &self.source {
+            files::replace(folder, rng).map_err(Error::internal)?;
+            self.reload()?;
+        }
+        Ok(())
+    }
+
+    /// Removes the file of the key before, when nothing is sealed by it any more.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget_previous(&self) -> Result<()> {
+        if let Source::Files(folder) = &self.source {
+            // Another that does the same may have been the first to finish.
+            remove(&folder.join(PREVIOUS_FILE)).map_err(Error::internal)?;
+            self.reload()?;
+        }
+        Ok(())
     }
 
     fn reload(&self) -> Result<()> {
@@ -232,18 +223,6 @@ impl Sealing {
         let app = app_id.to_string();
         let macs = self.0.iter().map(|key| key.push_mac(&app, token));
         macs.map(TokenMac::new).collect()
-    }
-}
-
-impl Loaded {
-    fn all(&self) -> impl Iterator<Item = &Arc<MasterKey>> {
-        std::iter::once(&self.current).chain(&self.previous)
-    }
-
-    fn open(&self, label: &str, sealed: &[u8]) -> Result<PrivateKey, SealError> {
-        self.all()
-            .find_map(|key| key.open(label, sealed).ok())
-            .ok_or(SealError)
     }
 }
 
@@ -292,73 +271,9 @@ pub async fn belong(keys: &MasterKeys, db: &impl ConnectionTrait) -> Result<bool
         return Ok(keys.get().all().any(|key| key.fingerprint() == wanted));
     }
     let sealed = signing_key::any(db).await?;
-    Ok(sealed.is_none_or(|row| keys.get().open(&seal_label(row.id), &row.sealed).is_ok()))
-}
-
-fn read(folder: &Path) -> Result<Option<Loaded>, MasterKeyFault> {
-    let Some(current) = read_key(&folder.join(FILE))? else {
-        return Ok(None);
-    };
-    let previous = read_key(&folder.join(PREVIOUS_FILE))?;
-    Ok(Some(Loaded {
-        current: Arc::new(current),
-        previous: previous.map(Arc::new),
+    Ok(sealed.is_none_or(|row| {
+        keys.get()
+            .open(&signing_key::seal_label(row.id), &row.sealed)
+            .is_ok()
     }))
-}
-
-fn read_key(path: &Path) -> Result<Option<MasterKey>, MasterKeyFault> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => Zeroizing::new(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(fault(path, source)),
-    };
-    let metadata = fs::metadata(path).map_err(|source| fault(path, source))?;
-    if metadata.permissions().mode() & 0o077 != 0 {
-        tracing::warn!(path = %path.display(), "others can read the master key: chmod 600 it");
-    }
-    MasterKey::from_base64(&text)
-        .map(Some)
-        .map_err(|_| MasterKeyFault::Damaged(path.to_owned()))
-}
-
-fn generate(path: &Path, rng: &Rng) -> Result<MasterKey, MasterKeyFault> {
-    rng.with(|mut rng| MasterKey::generate(&mut rng))
-        .map_err(|_| MasterKeyFault::Damaged(path.to_owned()))
-}
-
-fn write_new(path: &Path, key: &MasterKey) -> Result<(), MasterKeyFault> {
-    let write = || {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        // Signing keys are sealed by it from now on: it must outlive a power cut as they do.
-        let written = writeln!(file, "{}", key.to_base64().as_str());
-        written.and_then(|()| file.sync_all()).inspect_err(|_| {
-            // Half a key would keep the next start from making one.
-            let _ = fs::remove_file(path);
-        })?;
-        path.parent()
-            .map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
-    };
-    write().map_err(|source| fault(path, source))
-}
-
-/// Removes a file, if there is one.
-fn remove(path: &Path) -> Result<(), MasterKeyFault> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(fault(path, source)),
-        _ => Ok(()),
-    }
-}
-
-fn fault(path: &Path, source: io::Error) -> MasterKeyFault {
-    MasterKeyFault::File {
-        path: path.to_owned(),
-        source,
-    }
 }

@@ -1,24 +1,19 @@
 //! The audit: who did what, when.
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+mod list;
+pub mod refusals;
+mod refuse;
+
+use std::{net::IpAddr, sync::Arc};
 
 use ambient::Rng;
-use entity::{AppId, AppKeyId, AuditEventId, Timestamp, audit_event, time::Span};
+use entity::{AppId, AppKeyId, AuditEventId, Timestamp, audit_event};
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait, IntoActiveModel};
-use tokio::time::timeout;
 
-use crate::{app::App, apps::Turn, error::Result, sessions::Listing};
+pub use list::list;
+pub use refuse::record_refusal;
 
-/// Refused attempts that are recorded in a minute; past it they are counted in the metrics only, so that
-/// nobody fills the store by knocking.
-const REFUSALS_A_MINUTE: u32 = 60;
-/// How long a refusal waits until it is recorded. Past it the answer is given, for it says nothing of the store; it is recorded
-/// when the store takes it.
-const PATIENCE: Duration = Duration::from_millis(500);
+use crate::turns::Turn;
 
 /// Who acts, by what right, and on which request.
 #[derive(Clone, Debug)]
@@ -262,61 +257,4 @@ pub async fn insert(db: &impl ConnectionTrait, rows: Vec<audit_event::Model>) ->
         .exec_without_returning(db)
         .await?;
     Ok(())
-}
-
-/// Records that somebody was refused the administration, unless too many were already.
-pub async fn record_refusal(app: &App, actor: Actor) {
-    let now = app.clock.now();
-    app.metrics.refused();
-    if !app.refusals.admits(now) {
-        return;
-    }
-    let (writer, rng) = (app.store.writer.clone(), app.rng.clone());
-    let recording = app.store.spawn(async move {
-        let event = Event::of_server(Action::RootRefused);
-        if let Err(error) = record(&writer, &rng, now, &actor, [event]).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "cannot record a refusal"
-            );
-        }
-    });
-    let _ = timeout(PATIENCE, recording).await;
-}
-
-/// Counts refusals of the minute.
-#[derive(Debug)]
-pub struct Refusals(Mutex<(Timestamp, u32)>);
-
-impl Default for Refusals {
-    fn default() -> Self {
-        Self(Mutex::new((Timestamp::from_millis(0), 0)))
-    }
-}
-
-impl Refusals {
-    fn admits(&self, now: Timestamp) -> bool {
-        let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.since(minute.0) >= Span::seconds(60) {
-            *minute = (now, 0);
-        }
-        minute.1 += 1;
-        minute.1 <= REFUSALS_A_MINUTE
-    }
-}
-
-/// The events that `filter` wants, the newest first, at most `limit` of them.
-///
-/// # Errors
-/// Those of the store.
-pub async fn list(
-    app: &App,
-    filter: audit_event::Filter,
-    limit: u64,
-) -> Result<Listing<audit_event::Model, AuditEventId>> {
-    let attempt = async || {
-        let rows = audit_event::list(&app.store.reader, filter, limit + 1).await?;
-        Ok(Listing::cut(rows, limit, |event| event.id))
-    };
-    app.retry(attempt).await
 }

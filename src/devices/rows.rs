@@ -1,0 +1,70 @@
+//! The row of a device: found for a change, and committed.
+
+use entity::{
+    AppId, DeviceId, Timestamp,
+    device::{self, Marks},
+    time::Span,
+};
+use sea_orm::{ConnectionTrait, DbErr, SqlErr};
+use store::{CommitError, Transaction};
+
+use crate::{
+    app::App,
+    error::{Error, Result},
+};
+
+/// How exactly it is known when a device was last seen: what is seen again within it is not written.
+const SEEN: Span = Span::seconds(60);
+
+/// The time at which a device is seen that was seen before.
+pub(super) fn seen(row: &device::Model, now: Timestamp) -> Timestamp {
+    if now < row.last_seen_at + SEEN {
+        row.last_seen_at
+    } else {
+        now
+    }
+}
+
+/// The device, if it is one of the app; nobody else changes it until the transaction ends.
+pub(super) async fn require(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    id: DeviceId,
+) -> Result<device::Model> {
+    let found = device::find_for_update(db, id).await?;
+    found
+        .filter(|row| row.app_id == app_id)
+        .ok_or(Error::NotFound("device"))
+}
+
+/// The devices of the app that have any of these marks; nobody else changes them until the transaction ends.
+pub(super) async fn known(
+    db: &impl ConnectionTrait,
+    app_id: AppId,
+    marks: Marks<'_>,
+) -> Result<Vec<device::Model>> {
+    let known = device::known_for_update(db, app_id, marks).await?;
+    known.ok_or_else(|| {
+        let message = "the device is being changed";
+        Error::Unavailable(DbErr::Custom(message.to_owned()))
+    })
+}
+
+/// Commits what may be done twice, and is when it is not known whether it was done.
+pub(super) async fn commit(app: &App, transaction: Transaction) -> Result<()> {
+    match app.store.commit(transaction).await {
+        Err(CommitError::Unconfirmed(error)) => Err(Error::Unavailable(error)),
+        committed => Ok(committed?),
+    }
+}
+
+/// Of two that register one device at once, one does; the other one finds it when it tries again.
+pub(super) fn raced(error: DbErr) -> Error {
+    match error.sql_err() {
+        Some(SqlErr::UniqueConstraintViolation(_)) => {
+            let message = "somebody else is registering the device";
+            Error::Unavailable(DbErr::Custom(message.to_owned()))
+        }
+        _ => error.into(),
+    }
+}
