@@ -2,7 +2,12 @@
 
 use serde::Serialize;
 
-use super::{Load, Operation, latency::Latency, report::Run, subject::Subject};
+use crate::{
+    latency::Latency,
+    options::{Load, Operation},
+    run::Run,
+    subject::Subject,
+};
 
 /// The figures are the medians of the runs.
 #[derive(Debug, Serialize)]

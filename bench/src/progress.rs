@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::failure::{Done, Failure};
+use crate::failure::{Done, Failure};
 
 /// Seconds without any answer after which the server is taken for dead.
 const SILENCE: u32 = 30;

@@ -7,9 +7,11 @@ use std::fmt::Display;
 #[error("{0}")]
 pub struct Failure(String);
 
+/// What was done; the error is shown to the user.
 pub type Done<T = ()> = Result<T, Failure>;
 
 impl Failure {
+    /// Of this sentence.
     pub fn of(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -18,6 +20,9 @@ impl Failure {
 /// Says what was being done when an error came.
 pub trait During<T> {
     /// The error, as `cannot <what>: <the error>`.
+    ///
+    /// # Errors
+    /// That of `self`.
     fn during(self, what: impl Display) -> Done<T>;
 }
 

@@ -10,19 +10,21 @@ use std::{
 
 use tokio::{task::JoinSet, time::sleep};
 
-use super::{
-    Load,
+use crate::{
     client::Client,
     course::Course,
     cpu,
     failure::{Done, During, Failure},
     floor::Floor,
     latency::Latency,
+    options::Load,
     progress::Progress,
-    report::{Run, grouped},
+    report::grouped,
+    run::Run,
 };
 
 /// Whose CPU time is read.
+#[derive(Debug)]
 pub struct Probes {
     server: Option<u32>,
     database: Option<u32>,
@@ -54,9 +56,9 @@ impl Probes {
     }
 
     /// And of this server.
-    pub fn with_server(&self, pid: Option<u32>) -> Self {
+    pub fn with_server(&self, pid: u32) -> Self {
         Self {
-            server: pid,
+            server: Some(pid),
             database: self.database,
         }
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use hyper::{StatusCode, body::Bytes};
 use serde::Deserialize;
 
-use super::failure::{Done, Failure};
+use crate::failure::{Done, Failure};
 
 /// An answer as it came.
 pub struct Answer {

@@ -1,48 +1,29 @@
 //! What the user is shown.
 
-use serde::Serialize;
+use std::io::{self, Write};
 
-use super::{
-    Load, Operation,
+use crate::{
     failure::{Done, During, Failure},
-    latency::Latency,
+    options::{Load, Operation},
+    run::Run,
     subject::Subject,
     summary::Summary,
 };
-use crate::cli::print::{Format, say};
 
 /// All that was measured.
 pub struct Report {
     subject: Subject,
     load: Load,
-    format: Format,
+    is_json: bool,
     runs: Vec<Run>,
 }
 
-/// One run.
-#[derive(Clone, Debug, Serialize)]
-pub struct Run {
-    pub operations: u64,
-    pub operations_per_second: f64,
-    /// In an open loop: were due and not begun when the window ended. Their wait until then is among the latencies.
-    pub operations_waiting: u64,
-    /// Answers that were 503; they are not among the operations.
-    pub unavailable: u64,
-    pub latency_ms: Latency,
-    pub server_cpu_us_per_operation: Option<f64>,
-    pub database_cpu_us_per_operation: Option<f64>,
-    pub floor_us: f64,
-    /// Server CPU / floor.
-    pub ratio: Option<f64>,
-    pub tokens_verified: u64,
-}
-
 impl Report {
-    pub fn new(subject: Subject, load: &Load, format: Format) -> Self {
+    pub fn new(subject: Subject, load: &Load, is_json: bool) -> Self {
         Self {
             subject,
             load: *load,
-            format,
+            is_json,
             runs: Vec::new(),
         }
     }
@@ -126,7 +107,7 @@ impl Report {
     /// Says what came of it all.
     pub fn end(&self, used_tokens_refused: usize) -> Done {
         let summary = Summary::of(&self.subject, &self.load, &self.runs, used_tokens_refused);
-        if self.format.json {
+        if self.is_json {
             return print(&serde_json::to_string(&summary).during("print the result")?);
         }
         let mut text = format!(
@@ -169,36 +150,18 @@ impl Report {
 
     /// For people only.
     fn tell(&self, text: &str) -> Done {
-        if self.format.json {
-            Ok(())
-        } else {
-            print(text)
-        }
+        if self.is_json { Ok(()) } else { print(text) }
     }
 }
 
-impl Operation {
-    fn nouns(self) -> [&'static str; 2] {
-        match self {
-            Self::Renew => ["renewals", "renewal"],
-            Self::Sign => ["sessions", "session"],
-            Self::Verify => ["verdicts", "verdict"],
-            Self::Forged => ["refusals", "refusal"],
-        }
-    }
-
-    /// The signatures that it cannot do without.
-    pub fn floor(self) -> &'static str {
-        match self {
-            Self::Renew => "1 verification + 2 signatures",
-            Self::Sign => "2 signatures",
-            Self::Verify | Self::Forged => "1 verification",
-        }
-    }
-}
-
+/// A reader that has seen enough is no error.
 fn print(text: &str) -> Done {
-    say(text).map_err(|error| Failure::of(error.to_string()))
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::of(error.to_string()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// With a space between thousands.

@@ -11,11 +11,11 @@ use aws_lc_rs::{
     },
 };
 
-use super::{
-    Operation,
+use crate::{
     client::Client,
     cpu,
     failure::{Done, During, Failure},
+    options::Operation,
     token::Token,
 };
 

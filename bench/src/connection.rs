@@ -12,7 +12,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{
+use crate::{
     failure::{Done, During, Failure},
     wire::Answer,
 };

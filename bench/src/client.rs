@@ -5,13 +5,13 @@ use std::{mem, sync::Arc};
 use hyper::{Method, StatusCode};
 use serde_json::json;
 
-use super::{
-    Load, Operation,
+use crate::{
     app::BenchApp,
-    check::Sample,
     connection::{Address, Connection, Endpoint},
     course::{Course, Phase, micros_since},
     failure::{Done, Failure},
+    options::{Load, Operation},
+    sample::Sample,
     token::forge,
     wire::{Answer, Grant, Verified},
 };

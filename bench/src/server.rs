@@ -1,7 +1,7 @@
 //! The server of the bench: a process of its own, so that its CPU time is told apart from that of the clients.
 
 use std::{
-    env,
+    fmt,
     io::{BufRead, BufReader, Write},
     os::unix::process::CommandExt,
     process::{Child, ChildStdout, Command, Stdio},
@@ -11,20 +11,20 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{
-    app::OwnStore,
-    failure::{Done, During, Failure},
-};
+use crate::failure::{Done, During, Failure};
 
 /// How long it may take to finish what it does; then it is killed.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The secrets of the environment: they are of the store that the user named, and of no other.
-const SECRETS: [&str; 3] = [
-    "RENEWD_MASTER_KEY",
-    "RENEWD_PREVIOUS_MASTER_KEY",
-    "RENEWD_ROOT_KEY",
-];
+/// The server that the bench starts for itself, and ends.
+pub struct OwnServer {
+    /// Starts it: it reads its settings from its standard input, and prints a line ` serves <URL>` when it serves.
+    pub command: Command,
+    /// Its settings, which no process list and no file shows.
+    pub settings: String,
+    /// What and where its store is, as the user is told.
+    pub store: String,
+}
 
 /// A running server, which ends with this value.
 pub struct Server {
@@ -38,22 +38,32 @@ struct Process(Child);
 
 type Lines = BufReader<ChildStdout>;
 
+impl fmt::Debug for OwnServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OwnServer({})", self.store)
+    }
+}
+
 impl Server {
     /// Starts it, and waits until it serves. What it complains of goes to the standard error.
     ///
     /// # Errors
     /// When it cannot be started, or ends before it serves.
-    pub async fn start(store: &OwnStore) -> Done<Self> {
+    pub async fn start(mut own: OwnServer) -> Done<Self> {
         let what = "start a server";
-        let mut child = command(store)?.spawn().during(what)?;
+        own.command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // A group of its own: Ctrl-C is for the bench, which ends the server when it has tidied up.
+            .process_group(0);
+        let mut child = own.command.spawn().during(what)?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
         // From here on it ends with this value, also when the bench is interrupted while it waits.
         let process = Process(child);
         let (Some(mut input), Some(output)) = (input, output) else {
             return Err(Failure::of("cannot talk to the server that was started"));
         };
-        let settings = toml::to_string(&store.config).during(what)?;
-        input.write_all(settings.as_bytes()).during(what)?;
+        input.write_all(own.settings.as_bytes()).during(what)?;
         drop(input);
         let listening = tokio::task::spawn_blocking(|| listen(BufReader::new(output)));
         let (stdout, url) = listening.await.during(what)?;
@@ -68,27 +78,6 @@ impl Server {
     pub fn pid(&self) -> u32 {
         self.process.0.id()
     }
-}
-
-/// This program, with the settings of the bench on its standard input, where no process list and no file shows them.
-fn command(store: &OwnStore) -> Done<Command> {
-    let mut command = Command::new(env::current_exe().during("find this program")?);
-    command
-        .args(["serve", "--config", "/dev/stdin"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        // A group of its own: Ctrl-C is for the bench, which ends the server when it has tidied up.
-        .process_group(0);
-    let is_temporary = store.temporary.is_some();
-    for (name, _) in env::vars_os() {
-        let name = name.to_string_lossy();
-        let is_secret = SECRETS.contains(&&*name);
-        // Variables are stronger than the settings, which they are part of already.
-        if name.starts_with("RENEWD_") && (is_temporary || !is_secret) {
-            command.env_remove(&*name);
-        }
-    }
-    Ok(command)
 }
 
 /// Where it serves, as it says; `None` when it ends.
