@@ -18,8 +18,9 @@ use rand::CryptoRng;
 use zeroize::Zeroizing;
 
 use crate::{
-    Algorithm, Jwk, UnsupportedAlgorithm,
-    signing_key::{KeyError, PrivateKey},
+    algorithm::{Algorithm, UnsupportedAlgorithm},
+    jwk::Jwk,
+    private_key::{KeyError, PrivateKey},
 };
 
 /// What RSA keys are made with; NIST SP 800-57 asks for as much from 2030 on.

@@ -8,38 +8,14 @@ use jsonwebtoken::{
     signature::{Error as SignatureError, Signer},
 };
 use p256::pkcs8::{Document, LineEnding};
-use serde::Serialize;
-use zeroize::Zeroizing;
 
-use crate::{Algorithm, TokenType, jws::encode_header, pair::Pair};
-
-/// A private key as PKCS#8 DER (RFC 5958), wiped from memory when dropped.
-pub type PrivateKey = Zeroizing<Vec<u8>>;
-
-/// The bytes are not a private key of the algorithm that its row names.
-#[derive(Debug, thiserror::Error)]
-#[error("not a valid {0} private key")]
-pub struct KeyError(pub Algorithm);
-
-/// A public signing key as JSON Web Key (RFC 7517), public members only.
-#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
-pub struct Jwk {
-    pub kid: String,
-    pub alg: &'static str,
-    #[serde(rename = "use")]
-    pub usage: &'static str,
-    pub kty: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub crv: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub x: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub y: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub n: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub e: Option<String>,
-}
+use crate::{
+    algorithm::Algorithm,
+    jwk::Jwk,
+    jws::{TokenType, encode_header},
+    pair::Pair,
+    private_key::{KeyError, PrivateKey},
+};
 
 /// The public half of a signing key, in every form in which it is handed out or used.
 #[derive(Clone, Debug)]

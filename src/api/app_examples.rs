@@ -6,9 +6,9 @@ use poem_openapi::types::{Example, MaybeUndefined};
 use crate::api::{
     algorithm_names::{AlgorithmName, KeyTypeName},
     app_objects::{
-        AppInfoResponse, AppObject, CreateRequest, CreateResponse, ListResponse, PubKeysResponse,
-        PublicKeyObject, UpdateRequest,
+        AppInfoResponse, AppObject, CreateRequest, CreateResponse, ListResponse, UpdateRequest,
     },
+    public_key_objects::{PubKeysResponse, PublicKeyObject},
     types::Id,
 };
 

@@ -1,6 +1,6 @@
 //! The bodies of the operations on apps.
 
-use entity::{AppId, SigningKeyId, Timestamp, app, time::Span};
+use entity::{AppId, SigningKeyId, Timestamp, app};
 use keys::{Algorithm, KeyType};
 use poem_openapi::{Object, types::MaybeUndefined};
 
@@ -9,7 +9,7 @@ use crate::{
         algorithm_names::{AlgorithmName, KeyTypeName},
         types::Id,
     },
-    apps::{AppChanges, Created, DEFAULT_REGISTRATION_GRACE, LoadedApp, NewApp},
+    apps::{AppChanges, Created, DEFAULT_REGISTRATION_GRACE, NewApp},
     page::Listing,
 };
 
@@ -206,28 +206,6 @@ pub struct AppObject {
     pub device_audiences: Vec<String>,
 }
 
-/// The public keys of an app.
-#[derive(Debug, Object)]
-#[oai(example)]
-pub struct PubKeysResponse {
-    pub keys: Vec<PublicKeyObject>,
-}
-
-/// A public key.
-#[derive(Debug, Object)]
-pub struct PublicKeyObject {
-    pub key_id: Id<SigningKeyId>,
-    /// Base64 of its PEM.
-    pub public_key: String,
-    pub key_type: String,
-    pub key_algo: String,
-    /// When the next key is due, in seconds of the Unix epoch.
-    pub exp_time: i64,
-    /// Whether it no longer verifies.
-    pub is_expired: bool,
-    pub is_revoked: bool,
-}
-
 impl From<CreateRequest> for NewApp {
     fn from(request: CreateRequest) -> Self {
         Self {
@@ -337,29 +315,5 @@ impl AppObject {
             push_binding: app.push_binding,
             device_audiences: app.device_audiences().map(str::to_owned).collect(),
         }
-    }
-}
-
-impl PubKeysResponse {
-    /// The public keys of `loaded`.
-    pub fn of(loaded: &LoadedApp, now: Timestamp) -> Self {
-        let period = Span::seconds(loaded.app.rotation_period);
-        let keys = loaded
-            .keyring
-            .entries(now)
-            .map(|(entry, state)| {
-                let key = entry.public();
-                PublicKeyObject {
-                    key_id: Id(entry.row.id),
-                    public_key: key.pem_base64.clone(),
-                    key_type: key.algorithm.key_type().to_string(),
-                    key_algo: key.algorithm.to_string(),
-                    exp_time: (entry.row.activates_at + period).as_seconds(),
-                    is_expired: !state.verifies(),
-                    is_revoked: entry.row.revoked_at.is_some(),
-                }
-            })
-            .collect();
-        Self { keys }
     }
 }

@@ -14,12 +14,12 @@ use crate::{
     api::{
         Tag,
         app_objects::{
-            AppInfoResponse, AppObject, CreateRequest, CreateResponse, ListResponse,
-            PubKeysResponse, UpdateRequest,
+            AppInfoResponse, AppObject, CreateRequest, CreateResponse, ListResponse, UpdateRequest,
         },
         auth::{AnyKey, RootKey, SecretKey},
         body::Body,
         failure::{Failure, Keyed, KeyedBody, KeyedItem, KeyedItemBody, KeyedQuery},
+        public_key_objects::PubKeysResponse,
         types::{Id, StatusResponse, default_limit},
     },
     app::App,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use entity::{AppId, PlainSecret, app_key};
+use entity::{PlainSecret, app_key};
 use poem::{Request, RequestBody, http::header};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions, SecurityScheme,
@@ -11,7 +11,10 @@ use poem_openapi::{
 };
 
 use crate::{
-    api::{client::address, edge::RequestName},
+    api::{
+        client::address,
+        request::{RequestName, app_id_in},
+    },
     app::App,
     apps::{Caller, Presented, authenticate, authenticate_root},
     audit::Actor,
@@ -156,11 +159,4 @@ pub fn state(request: &Request) -> Result<&App, Error> {
         .data::<Arc<App>>()
         .map(Arc::as_ref)
         .ok_or_else(|| Error::internal("the app is missing"))
-}
-
-/// The app that a path under `/app` names, or under `/workspaces`, as Spotflow calls apps.
-pub fn app_id_in(path: &str) -> Option<AppId> {
-    let rest = path.strip_prefix("/app/");
-    let rest = rest.or_else(|| path.strip_prefix("/workspaces/"))?;
-    rest.split('/').next()?.parse().ok()
 }

@@ -11,7 +11,7 @@ use poem_openapi::{
 use serde_json::Value;
 
 use crate::{
-    api::{failure::Refused, schema::Schemas},
+    api::{refused::Refused, schema::Schemas},
     error::Error,
 };
 

@@ -11,7 +11,7 @@ use poem::{
     http::{HeaderValue, Method, StatusCode, header},
 };
 
-use crate::{api::auth::app_id_in, app::App, error::Error};
+use crate::{api::request::app_id_in, app::App, error::Error};
 
 /// Seconds for which a browser may keep the answer to a preflight.
 const MAX_AGE: &str = "600";

@@ -14,11 +14,12 @@ use store::deadline;
 
 use crate::{
     api::{
-        auth::app_id_in,
         cors::CorsHeaders,
-        failure::Refused,
+        draft::Draft,
         outage::Outage,
-        problem::{Draft, is_problem},
+        problem::is_problem,
+        refused::Refused,
+        request::{RequestName, app_id_in},
         schema::Schemas,
     },
     app::App,
@@ -37,10 +38,6 @@ fn known(method: &Method) -> &'static str {
     let found = KNOWN.into_iter().find(|name| method.as_str() == *name);
     found.unwrap_or("other")
 }
-
-/// The id of a request, for whoever handles it.
-#[derive(Clone, Debug)]
-pub struct RequestName(pub String);
 
 /// Wraps the routes.
 #[derive(Debug)]

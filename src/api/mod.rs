@@ -2,7 +2,8 @@
 
 mod algorithm_names;
 mod app_examples;
-pub mod app_keys;
+pub mod app_key_objects;
+mod app_keys;
 pub mod app_objects;
 mod apps;
 mod auth;
@@ -12,11 +13,15 @@ mod cors;
 mod device_objects;
 mod device_sessions;
 mod devices;
+mod draft;
 mod edge;
 mod failure;
 mod foreign;
 mod outage;
 mod problem;
+mod public_key_objects;
+mod refused;
+mod request;
 pub mod root;
 mod schema;
 mod service;
@@ -24,6 +29,7 @@ mod session_examples;
 mod session_objects;
 mod sessions;
 pub mod signing_keys;
+mod translate;
 pub mod types;
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use entity::AppId;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use serde_json::Value;
 
-use crate::{api::problem::SHOWN_ERRORS, error::Violation};
+use crate::{api::draft::SHOWN_ERRORS, error::Violation};
 
 /// Violations that are looked for: one more than are shown, so that it is known that there are more.
 const SOUGHT: usize = SHOWN_ERRORS + 1;

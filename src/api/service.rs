@@ -14,7 +14,8 @@ use poem_openapi::{
 use crate::{
     api::{
         Tag,
-        failure::{Failure, Health, Open, OpenApp, Refused},
+        failure::{Failure, Health, Open, OpenApp},
+        refused::Refused,
         types::{Id, JsonObject, StatusResponse},
     },
     app::App,

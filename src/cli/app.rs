@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use entity::{AppId, app};
 
 use super::{
-    Outcome,
+    outcome::Outcome,
     print::{Format, json_of, many, one, say},
 };
 use crate::{

@@ -5,12 +5,12 @@ use entity::{AppId, AppKeyId, SecretKind};
 use serde_json::json;
 
 use super::{
-    Outcome,
     app::readable,
+    outcome::Outcome,
     print::{Format, json_of, many, say},
 };
 use crate::{
-    api::app_keys::AppKeyObject,
+    api::app_key_objects::AppKeyObject,
     app::App,
     apps::{
         MadeKey, NewAppKey,

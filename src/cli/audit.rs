@@ -4,7 +4,7 @@ use clap::Args;
 use entity::{AppId, Timestamp, audit_event};
 
 use super::{
-    Outcome,
+    outcome::Outcome,
     print::{Format, json_of, many},
 };
 use crate::{api::root::AuditEventObject, app::App, audit, page::Listing};

@@ -6,7 +6,7 @@ use bench::{Bench, Options};
 use clap::Args;
 
 use self::own_store::OwnStore;
-use super::{Outcome, print::Format, serve::stop_signal};
+use super::{outcome::Outcome, print::Format, serve::stop_signal};
 use crate::config::Config;
 
 #[derive(Debug, Args)]

@@ -4,8 +4,8 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{
-    Outcome,
     app::readable,
+    outcome::Outcome,
     print::{Format, say},
 };
 use crate::{app::App, apps::root_key, audit::Actor, rekey::rekey};

@@ -6,7 +6,7 @@ use clap::Args;
 use poem_openapi::types::ToJSON;
 use serde_json::{Value, json};
 
-use super::Outcome;
+use super::outcome::Outcome;
 
 /// What programs ask for.
 #[derive(Clone, Copy, Debug, Args)]

@@ -9,7 +9,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, print::say, root_key_notice, secrets};
+use super::{
+    open::{root_key_notice, secrets},
+    outcome::Outcome,
+    print::say,
+};
 use crate::{config::Config, http::raise_file_limit, start};
 
 pub async fn run(config: Config) -> Outcome {

@@ -4,8 +4,8 @@ use clap::Subcommand;
 use entity::{AppId, SigningKeyId};
 
 use super::{
-    Outcome,
     app::readable,
+    outcome::Outcome,
     print::{Format, json_of, many, say},
 };
 use crate::{api::signing_keys::SigningKeysResponse, app::App, audit::Actor, signing};

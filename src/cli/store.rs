@@ -6,7 +6,7 @@ use clap::Args;
 use entity::{PlainSecret, Timestamp, session};
 use store::{CopyError, deadline, restore};
 
-use super::{Outcome, audit::time, open_existing, print::say};
+use super::{audit::time, open::open_existing, outcome::Outcome, print::say};
 use crate::{
     app::App,
     apps,

@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{renewal::Renewal, write_path::Writing};
+use super::{renewal::Renewal, writing::Writing};
 
 /// How many are remembered, half a kilobyte each.
 const MOST: usize = 10_000;

@@ -14,8 +14,8 @@ use crate::{
     audit::{Action, Event, record},
     error::{Error, Result},
     sessions::{
-        tokens::{TokenClaims, named_key, read},
-        write_path::{Ended, Ending},
+        presented::{TokenClaims, named_key, read},
+        work::{Ended, Ending},
     },
 };
 

@@ -9,6 +9,7 @@ mod list;
 mod logout;
 pub mod mark;
 pub mod minted;
+mod presented;
 mod renew;
 #[cfg(test)]
 mod renewable_tests;
@@ -17,7 +18,9 @@ mod sign;
 pub mod statements;
 mod tokens;
 mod verify;
+mod work;
 pub mod write_path;
+mod writing;
 
 pub use amend::amend;
 pub use bearer::{Bearer, bearer};

@@ -11,11 +11,9 @@ use crate::{
     error::{Error, Refusal, Result},
     sessions::{
         lifetimes::Lifetimes,
+        presented::{named_key, read_refresh, read_refresh_unverified},
         renewal::{Outcome, Renewal},
-        tokens::{
-            Grant, Prepared, issue, named_key, prepare_refresh, read_refresh,
-            read_refresh_unverified,
-        },
+        tokens::{Grant, Prepared, issue, prepare_refresh},
     },
 };
 

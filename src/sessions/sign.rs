@@ -12,7 +12,7 @@ use crate::{
         lifetimes::Lifetimes,
         list::renewable,
         tokens::{Grant, Prepared, issue, prepare_refresh},
-        write_path::{Beginning, Begun},
+        work::{Beginning, Begun},
     },
 };
 use entity::{

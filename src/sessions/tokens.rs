@@ -1,12 +1,12 @@
-//! The pair of tokens of a session: what is in them, and how they are read back.
+//! The pair of tokens of a session: what is in them, and how they are signed.
 
 use ambient::Rng;
 use entity::{
-    SessionId, SigningKeyId, Timestamp, TokenId, app,
+    SessionId, SigningKeyId, Timestamp, TokenId,
     session::{self, TokenMac},
 };
 use keys::TokenType;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::Serialize;
 
 use crate::{
     apps::LoadedApp,
@@ -15,6 +15,7 @@ use crate::{
     sessions::{
         lifetimes::{Lifetimes, renew_after},
         mark,
+        presented::{REFRESH, renewal_audience},
     },
     signing::Entry,
 };
@@ -35,34 +36,6 @@ pub struct Grant {
     pub renew_after: i64,
     /// Seconds for which the refresh token may be tried again.
     pub refresh_grace: i64,
-}
-
-/// What every token of ours says.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub struct TokenClaims {
-    pub sid: SessionId,
-    pub jid: TokenId,
-    nbf: i64,
-    exp: i64,
-}
-
-/// What a refresh token says.
-#[derive(Debug, Deserialize)]
-struct RefreshClaims {
-    sid: SessionId,
-    jid: TokenId,
-    nbf: i64,
-    exp: i64,
-    aud: String,
-    #[serde(rename = "type")]
-    kind: String,
-}
-
-/// What a refresh token says that was presented, and whether it bears the mark of this server.
-#[derive(Clone, Copy, Debug)]
-pub struct Presented {
-    pub claims: TokenClaims,
-    pub is_marked: bool,
 }
 
 /// A refresh token that was signed before it is known whether it will be handed out.
@@ -100,34 +73,6 @@ struct RefreshBody<'a> {
     sid: SessionId,
     #[serde(rename = "type")]
     kind: &'static str,
-}
-
-const REFRESH: &str = "refresh";
-
-/// Bytes that a refresh token may have: more than any of ours, with the longest issuer and the largest signature. What is
-/// longer is not even taken apart.
-const LONGEST_REFRESH: usize = 4096;
-
-impl TokenClaims {
-    /// `nbf`.
-    pub const fn not_before(&self) -> Timestamp {
-        Timestamp::from_seconds(self.nbf)
-    }
-
-    /// `exp`.
-    pub const fn expires_at(&self) -> Timestamp {
-        Timestamp::from_seconds(self.exp)
-    }
-
-    /// Whether `nbf` and `exp` both allow it at `now`, exactly.
-    pub fn is_valid_at(&self, now: Timestamp) -> bool {
-        (self.nbf..self.exp).contains(&now.as_seconds())
-    }
-}
-
-/// The audience of the app's refresh tokens: a resource server that checks its own refuses them.
-pub fn renewal_audience(app: &app::Model) -> String {
-    format!("urn:renewd:app:{}:renew", app.id)
 }
 
 /// Signs the refresh token `jid` of the session `sid`, which is issued at `now`.
@@ -256,93 +201,6 @@ pub fn issue_auth(
     };
     let auth = join(to_json(&head)?, &session.claims)?;
     sign(entry.key(), TokenType::Auth, &auth)
-}
-
-/// Reads a refresh token that one of the app's own keys signed; its dates are not looked at.
-///
-/// # Errors
-/// [`Refusal::Revoked`] when that key was revoked, [`Refusal::Invalid`] when it is anything else.
-pub fn read_refresh(loaded: &LoadedApp, token: &str) -> Result<TokenClaims, Refusal> {
-    if token.len() > LONGEST_REFRESH {
-        return Err(Refusal::Invalid);
-    }
-    let (token_type, claims) = read::<RefreshClaims>(loaded, token)?;
-    if token_type == TokenType::Refresh {
-        claims.of(loaded)
-    } else {
-        Err(Refusal::Invalid)
-    }
-}
-
-/// Reads a refresh token by its looks: nobody has verified that it is one of ours. If it bears the mark, its key is not revoked.
-///
-/// # Errors
-/// [`Refusal::Revoked`] when that key was revoked, [`Refusal::Invalid`] when it does not look like one of the app.
-pub fn read_refresh_unverified(
-    loaded: &LoadedApp,
-    master: &MasterKeys,
-    token: &str,
-) -> Result<Presented, Refusal> {
-    if token.len() > LONGEST_REFRESH {
-        return Err(Refusal::Invalid);
-    }
-    let (text, key, is_good) = loaded
-        .keyring
-        .keys()
-        .find_map(|(key, is_good)| {
-            let claims = keys::claims_unverified(token, key, TokenType::Refresh);
-            claims.ok().map(|claims| (claims, key, is_good))
-        })
-        .ok_or(Refusal::Invalid)?;
-    let is_marked = mark::is_on(&text, master, key);
-    if is_marked && !is_good {
-        return Err(Refusal::Revoked);
-    }
-    let claims: RefreshClaims = serde_json::from_slice(&text).map_err(|_| Refusal::Invalid)?;
-    Ok(Presented {
-        claims: claims.of(loaded)?,
-        is_marked,
-    })
-}
-
-impl RefreshClaims {
-    fn of(self, loaded: &LoadedApp) -> Result<TokenClaims, Refusal> {
-        if self.kind == REFRESH && self.aud == renewal_audience(&loaded.app) {
-            Ok(TokenClaims {
-                sid: self.sid,
-                jid: self.jid,
-                nbf: self.nbf,
-                exp: self.exp,
-            })
-        } else {
-            Err(Refusal::Invalid)
-        }
-    }
-}
-
-/// Reads a token of either type that one of the app's own keys signed; its dates are not looked at.
-///
-/// # Errors
-/// [`Refusal::Revoked`] when that key was revoked, [`Refusal::Invalid`] when it is anything else.
-pub fn read<T: DeserializeOwned>(
-    loaded: &LoadedApp,
-    token: &str,
-) -> Result<(TokenType, T), Refusal> {
-    let (kid, token_type) = keys::key_id(token).map_err(|_| Refusal::Invalid)?;
-    let (key, is_good) = loaded.keyring.find(&kid).ok_or(Refusal::Invalid)?;
-    let claims = keys::verify(token, key).map_err(|_| Refusal::Invalid)?;
-    // Whoever has a revoked key may have signed this: it says nothing of any session.
-    if is_good {
-        Ok((token_type, claims))
-    } else {
-        Err(Refusal::Revoked)
-    }
-}
-
-/// The signing key that a token names. Nothing is verified.
-pub fn named_key(token: &str) -> Option<SigningKeyId> {
-    let (kid, _) = keys::key_id(token).ok()?;
-    kid.parse().ok()
 }
 
 fn sign_refresh(

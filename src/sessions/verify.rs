@@ -13,8 +13,8 @@ use crate::{
     error::{Error, Result},
     rotation::{Decision, RetryPolicy},
     sessions::{
+        presented::{TokenClaims, named_key, read, read_refresh},
         renewal::lineage,
-        tokens::{TokenClaims, named_key, read, read_refresh},
     },
 };
 

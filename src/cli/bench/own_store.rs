@@ -93,7 +93,7 @@ impl OwnStore {
         let what = "open the store";
         let config = self.config.clone();
         if self.temporary.is_none() {
-            return cli::open(config).await.during(what);
+            return cli::open::open(config).await.during(what);
         }
         let none = Secrets::default();
         let opened = start::open(config, none, Clock::system(), Rng::system()).await;
