@@ -12,13 +12,13 @@ use poem_openapi::{
 
 use crate::{
     api::{
-        Tag,
         app_key_objects::{
             CreateKeyRequest, CreateKeyResponse, KeysResponse, RotateKeyRequest, RotateKeyResponse,
         },
         auth::RootKey,
         body::{Body, MaybeBody},
         failure::{Failure, KeyedChange, KeyedItem, KeyedItemChange, KeyedItemQuery, Open},
+        tag::Tag,
         types::{Id, StatusResponse, default_limit},
     },
     app::App,

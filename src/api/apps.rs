@@ -12,7 +12,6 @@ use poem_openapi::{
 
 use crate::{
     api::{
-        Tag,
         app_objects::{
             AppInfoResponse, AppObject, CreateRequest, CreateResponse, ListResponse, UpdateRequest,
         },
@@ -20,6 +19,7 @@ use crate::{
         body::Body,
         failure::{Failure, Keyed, KeyedBody, KeyedItem, KeyedItemBody, KeyedQuery},
         public_key_objects::PubKeysResponse,
+        tag::Tag,
         types::{Id, StatusResponse, default_limit},
     },
     app::App,

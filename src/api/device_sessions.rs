@@ -8,11 +8,11 @@ use poem_openapi::{Object, OpenApi, param::Path, types::Example};
 
 use crate::{
     api::{
-        Tag,
         body::Body,
         client::client,
         failure::{Exchange, Failure},
         session_objects::GrantResponse,
+        tag::Tag,
         types::{Audience, Id, Written},
     },
     app::App,

@@ -12,7 +12,6 @@ use poem_openapi::{
 
 use crate::{
     api::{
-        Tag,
         auth::{RootKey, SecretKey},
         body::Body,
         device_objects::{
@@ -21,6 +20,7 @@ use crate::{
         },
         failure::{Failure, KeyedBody, KeyedItem, KeyedItemBody, KeyedItemQuery, KeyedQuery},
         session_objects::LogoutResponse,
+        tag::Tag,
         types::{Id, Subject, default_limit},
     },
     app::App,

@@ -29,6 +29,7 @@ mod session_examples;
 mod session_objects;
 mod sessions;
 pub mod signing_keys;
+mod tag;
 mod translate;
 pub mod types;
 
@@ -38,7 +39,7 @@ use poem::{
     Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, endpoint::make_sync, get,
     http::Method, middleware::CatchPanic,
 };
-use poem_openapi::{LicenseObject, OpenApi, OpenApiService, Tags, registry::Registry};
+use poem_openapi::{LicenseObject, OpenApi, OpenApiService, registry::Registry};
 
 use crate::{
     api::{
@@ -72,29 +73,6 @@ type Api = (
     Scaem,
     Service,
 );
-
-/// What an operation is about.
-#[derive(Debug, Tags)]
-pub enum Tag {
-    /// Sessions: sign, renew, verify, end
-    Sessions,
-    /// An app and its public keys
-    Keys,
-    /// Devices: their push tokens and the sessions on them
-    Devices,
-    /// Apps, with the root key
-    Administration,
-    /// SmartAppPush's API: mobile apps that tell their push tokens
-    SmartAppPush,
-    /// Kecak Mobile's API: users who are signed in and tell the push token of their device
-    Kecak,
-    /// SCAEM's API: applications that replace their own token
-    Scaem,
-    /// Spotflow's API: devices that refresh their registration token
-    Spotflow,
-    /// The service itself
-    Service,
-}
 
 /// The API, and the pages that describe it.
 struct Routes<S> {

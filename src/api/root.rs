@@ -13,10 +13,10 @@ use poem_openapi::{
 
 use crate::{
     api::{
-        Tag,
         auth::RootKey,
         body::MaybeBody,
         failure::{Failure, Keyed, KeyedBodyChange, KeyedItem, KeyedQuery, Open},
+        tag::Tag,
         types::{Id, StatusResponse, default_limit},
     },
     app::App,

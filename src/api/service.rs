@@ -13,9 +13,9 @@ use poem_openapi::{
 
 use crate::{
     api::{
-        Tag,
         failure::{Failure, Health, Open, OpenApp},
         refused::Refused,
+        tag::Tag,
         types::{Id, JsonObject, StatusResponse},
     },
     app::App,

@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 
 use crate::{
     api::{
-        Tag,
         auth::{AnyKey, SecretKey},
         body::Body,
         client::client,
@@ -18,6 +17,7 @@ use crate::{
             AmendRequest, GetSessionRequest, GetSessionResponse, GrantResponse, LogoutRequest,
             LogoutResponse, RenewRequest, SignRequest, VerifyRequest, VerifyResponse,
         },
+        tag::Tag,
         types::{Id, StatusResponse, Written},
     },
     app::App,

@@ -8,9 +8,9 @@ use poem_openapi::{Enum, Object, OpenApi, param::Path, payload::Json, types::Exa
 
 use crate::{
     api::{
-        Tag,
         auth::RootKey,
         failure::{Failure, KeyedChange, KeyedItem, Open},
+        tag::Tag,
         types::{Id, StatusResponse},
     },
     app::App,

@@ -20,11 +20,11 @@ use serde_json::Value;
 
 use crate::{
     api::{
-        Tag,
         auth::{bare, state},
         body::Body,
         cors,
         failure::{Failure, Signed, SignedBody},
+        tag::Tag,
         types::JsonObject,
     },
     app::App,

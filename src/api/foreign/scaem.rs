@@ -7,10 +7,10 @@ use poem_openapi::{Object, OpenApi, SecurityScheme, auth::ApiKey, payload::Json,
 
 use crate::{
     api::{
-        Tag,
         auth::{RootKey, presented, state},
         body::Body,
         failure::{Failure, KeyedItemChange},
+        tag::Tag,
         types::JsonObject,
     },
     app::App,

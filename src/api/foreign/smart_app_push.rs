@@ -13,13 +13,13 @@ use serde_json::Value;
 
 use crate::{
     api::{
-        Tag,
         auth::presented,
         body::Body,
         cors,
         device_objects::PlatformName,
         failure::{BodyKeyed, BodyKeyedChange, Failure, Statuses},
         refused::Refused,
+        tag::Tag,
         types::JsonObject,
     },
     app::App,

@@ -9,11 +9,11 @@ use uuid::{Builder, Variant, Version};
 
 use crate::{
     api::{
-        Tag,
         auth::WorkspaceKey,
         body::ForeignBody,
         failure::{Failure, Refresh, Registration},
         refused::Refused,
+        tag::Tag,
         types::{Id, JsonObject},
     },
     app::App,
