@@ -69,6 +69,9 @@ pub enum Error {
     /// Somebody else changed the same thing at the same time, and won: nothing was changed.
     #[error("{0}")]
     Conflict(&'static str),
+    /// Others changed the same thing at the same time, which the text names: nothing was changed, and it is to be decided anew.
+    #[error("{0}")]
+    Contended(&'static str),
     /// The store cannot be reached, or does not answer in time: nothing was changed.
     #[error("the store is not available")]
     Unavailable(#[source] DbErr),
@@ -132,9 +135,8 @@ impl Error {
     }
 
     /// Apps or keys were changed again and again while something was decided by them.
-    pub fn too_many_changes() -> Self {
-        let message = "apps or keys are being changed all the time";
-        Self::Unavailable(DbErr::Custom(message.to_owned()))
+    pub const fn too_many_changes() -> Self {
+        Self::Contended("apps or keys are being changed all the time")
     }
 
     /// What was committed cannot be told any more.
@@ -164,6 +166,7 @@ impl Retried for Error {
         match self {
             Self::Unavailable(error) => Some(Trouble::Passing(error)),
             Self::Unconfirmed(error) => Some(Trouble::Unconfirmed(error)),
+            Self::Contended(_) => Some(Trouble::Contended),
             _ => None,
         }
     }

@@ -128,7 +128,7 @@ fn of_domain(error: &Error) -> Draft {
         Error::Conflict(detail) => {
             Draft::new(StatusCode::CONFLICT, "conflict", "Conflict", Code::Conflict).detail(*detail)
         }
-        Error::Unavailable(_) | Error::Unconfirmed(_) | Error::LeaseLost | Error::Stale => {
+        Error::Unavailable(_) | Error::Unconfirmed(_) | Error::Contended(_) | Error::LeaseLost | Error::Stale => {
             unavailable()
         }
         Error::Internal(_) => internal(),

@@ -30,6 +30,3 @@ pub use policy::{AppChanges, DEFAULT_REGISTRATION_GRACE, NewApp, check_audiences
 pub use revision::Revision;
 pub use revoke_all::revoke_all;
 pub use update::update;
-
-/// How often something is decided anew because somebody changed what it is decided by.
-pub const ATTEMPTS: usize = 8;

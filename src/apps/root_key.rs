@@ -2,7 +2,7 @@
 
 use ambient::Rng;
 use entity::{AppKeyId, PlainSecret, SecretKind, Timestamp, app_key, setting};
-use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, IntoActiveModel};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 use store::Store;
 
 use crate::{
@@ -65,8 +65,7 @@ async fn attempt(
     }
     // Of two processes that start at once on a fresh store, one makes the key; the other one finds it.
     if !setting::claim_root_key(&transaction).await? {
-        let message = "another process is making the root key";
-        return Err(Error::Unavailable(DbErr::Custom(message.to_owned())));
+        return Err(Error::Contended("another process is making the root key"));
     }
     let (_, key) = insert(&transaction, rng, now, given.cloned()).await?;
     setting::advance_epoch(&transaction).await?;

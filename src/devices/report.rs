@@ -7,7 +7,7 @@ use entity::{
     device::{self, Marks, Name},
     session,
 };
-use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, IntoActiveModel};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 
 use super::{
     merge::{is_bare, may_merge, merge},
@@ -95,8 +95,7 @@ async fn attempt(
         is_written &= session::tie(&transaction, app_id, session.id, id).await?;
     }
     if !is_written {
-        let message = "the session was changed meanwhile";
-        return Err(Error::Unavailable(DbErr::Custom(message.to_owned())));
+        return Err(Error::Contended("the session was changed meanwhile"));
     }
     commit(app, transaction).await?;
     if named.is_new {

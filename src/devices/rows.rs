@@ -44,10 +44,7 @@ pub(super) async fn known(
     marks: Marks<'_>,
 ) -> Result<Vec<device::Model>> {
     let known = device::known_for_update(db, app_id, marks).await?;
-    known.ok_or_else(|| {
-        let message = "the device is being changed";
-        Error::Unavailable(DbErr::Custom(message.to_owned()))
-    })
+    known.ok_or(Error::Contended("the device is being changed"))
 }
 
 /// Commits what may be done twice, and is when it is not known whether it was done.
@@ -62,8 +59,7 @@ pub(super) async fn commit(app: &App, transaction: Transaction) -> Result<()> {
 pub(super) fn raced(error: DbErr) -> Error {
     match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => {
-            let message = "somebody else is registering the device";
-            Error::Unavailable(DbErr::Custom(message.to_owned()))
+            Error::Contended("somebody else is registering the device")
         }
         _ => error.into(),
     }

@@ -229,13 +229,11 @@ impl Sealing {
 /// Sees, in the transaction that stores a sealed key, that its master key still is the one that seals.
 ///
 /// # Errors
-/// [`Error::Unavailable`] when it was replaced meanwhile: trying again helps.
+/// [`Error::Contended`] when it was replaced meanwhile: trying again helps.
 pub async fn confirm(db: &impl ConnectionTrait, fingerprint: i64) -> Result<()> {
     match setting::master_key(db).await? {
         Some(current) if current == fingerprint => Ok(()),
-        Some(_) => Err(Error::Unavailable(DbErr::Custom(
-            "the master key is being replaced".to_owned(),
-        ))),
+        Some(_) => Err(Error::Contended("the master key is being replaced")),
         None => Ok(setting::set_master_key(db, fingerprint).await?),
     }
 }

@@ -1,7 +1,6 @@
 //! Changes the claims that the next renewal of a session carries.
 
 use entity::{SessionId, session};
-use sea_orm::DbErr;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -41,8 +40,9 @@ async fn attempt(
         .ok_or(Error::NotFound("session"))?;
     let claims = Claims::amend(&session.claims, changes)?.to_json();
     if !session::replace_claims(&transaction, &session, claims).await? {
-        let message = "the claims of the session were changed meanwhile";
-        return Err(Error::Unavailable(DbErr::Custom(message.to_owned())));
+        return Err(Error::Contended(
+            "the claims of the session were changed meanwhile",
+        ));
     }
     Ok(app.store.commit(transaction).await?)
 }

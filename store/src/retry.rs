@@ -71,6 +71,8 @@ pub enum Trouble<'a> {
     Passing(&'a DbErr),
     /// The store did not answer when it was asked to commit.
     Unconfirmed(&'a DbErr),
+    /// Others changed the same thing at the same time: nothing was changed, and it is to be decided anew.
+    Contended,
 }
 
 /// The error of an operation that is tried again while the store is to blame.
@@ -114,6 +116,7 @@ impl Store {
                         self.writes.note(error);
                         true
                     }
+                    Some(Trouble::Contended) => false,
                     None => true,
                 };
                 if is_over || !backoff.pause(&self.rng).await {

@@ -136,7 +136,7 @@ async fn nothing_is_stored_that_an_old_key_sealed() {
     let transaction = server.app.store.begin().await.unwrap();
     let refused = made.insert(&transaction).await.unwrap_err();
     assert!(
-        matches!(refused, renewd::error::Error::Unavailable(_)),
+        matches!(refused, renewd::error::Error::Contended(_)),
         "{refused}"
     );
 }

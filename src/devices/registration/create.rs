@@ -4,12 +4,12 @@ use entity::{
     AppId, DeviceId, PlainSecret, RegistrationTokenId, Timestamp, app, device, registration_token,
     time::Span,
 };
-use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel, SqlErr};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 use serde_json::{Map, Value};
 
 use crate::{
     app::App,
-    apps::{ATTEMPTS, Caller, check_audiences},
+    apps::{Caller, check_audiences},
     audit::{Action, Event, record},
     devices::rows::raced,
     error::{Error, Result},
@@ -21,6 +21,8 @@ const LONGEST: Span = Span::seconds(3_153_600_000);
 const CONFLICT: Error = Error::Conflict(
     "Somebody else registered the same device at the same time, and has its token.",
 );
+
+const CHANGED: Error = Error::Contended("the registration of the device is being changed");
 
 /// A device that is to be registered.
 #[derive(Clone, Debug)]
@@ -98,72 +100,69 @@ async fn attempt(
         let message = "must be in the future, and at most a hundred years away";
         return Err(Error::invalid("expirationTime", message));
     }
-    for _ in 0..ATTEMPTS {
-        let transaction = caller.actor.begin(app).await?;
-        let policy = app::find(&transaction, app_id).await?;
-        let policy = policy.ok_or(Error::NotFound("app"))?;
-        let Some(device_id) = hold(app, &transaction, app_id, &new.client_id, now).await? else {
-            continue;
-        };
-        let old = registration_token::find_of_device(&transaction, app_id, device_id).await?;
-        if let Some(old) = &old {
-            if Some(old.id) != known {
-                return Err(CONFLICT);
-            }
-            if !registration_token::remove(&transaction, old).await? {
-                continue;
-            }
+    let transaction = caller.actor.begin(app).await?;
+    let policy = app::find(&transaction, app_id).await?;
+    let policy = policy.ok_or(Error::NotFound("app"))?;
+    let device_id = hold(app, &transaction, app_id, &new.client_id, now).await?;
+    let old = registration_token::find_of_device(&transaction, app_id, device_id).await?;
+    if let Some(old) = &old {
+        if Some(old.id) != known {
+            return Err(CONFLICT);
         }
-
-        let (id, token) = app.rng.with(|rng| {
-            let id = RegistrationTokenId::mint(now, rng);
-            (id, PlainSecret::generate_registration(id, rng))
-        });
-        let expires_at = new.expires_at.or_else(|| {
-            let expiry = policy.registration_expiry;
-            expiry.map(|seconds| now + Span::seconds(seconds))
-        });
-        let row = registration_token::Model {
-            id,
-            app_id,
-            device_id,
-            current_hash: token.hash(),
-            parent_hash: None,
-            parent_until: None,
-            generation: 0,
-            flush_count: policy.flush_count,
-            began_at: now,
-            issued_at: now,
-            expires_at,
-            lifetime: lifetime.map(Span::as_seconds_ceil),
-            allow_on_behalf_of_registration: new.allow_on_behalf_of_registration,
-            sub: Some(device::subject_of(&new.client_id)),
-            claims: Some(Value::Object(new.claims.clone()).to_string()),
-            audiences: Some(Value::from(new.audiences.as_slice()).to_string()),
-            // The hour goes on: a new lineage is no way around the limit.
-            window_started_at: old.as_ref().map_or(now, |old| old.window_started_at),
-            window_count: old.as_ref().map_or(0, |old| old.window_count),
-            revoked_at: None,
-            purge_at: expires_at.map(registration_token::purge_at),
-        };
-        row.clone().into_active_model().insert(&transaction).await?;
-        let event = Event::of(Action::RegistrationCreate, app_id, id);
-        record(&transaction, &app.rng, now, &caller.actor, [event]).await?;
-        app.store.commit(transaction).await?;
-        return Ok(Created { token, row });
+        if !registration_token::remove(&transaction, old).await? {
+            return Err(CHANGED);
+        }
     }
-    Err(Error::too_many_changes())
+
+    let (id, token) = app.rng.with(|rng| {
+        let id = RegistrationTokenId::mint(now, rng);
+        (id, PlainSecret::generate_registration(id, rng))
+    });
+    let expires_at = new.expires_at.or_else(|| {
+        let expiry = policy.registration_expiry;
+        expiry.map(|seconds| now + Span::seconds(seconds))
+    });
+    let row = registration_token::Model {
+        id,
+        app_id,
+        device_id,
+        current_hash: token.hash(),
+        parent_hash: None,
+        parent_until: None,
+        generation: 0,
+        flush_count: policy.flush_count,
+        began_at: now,
+        issued_at: now,
+        expires_at,
+        lifetime: lifetime.map(Span::as_seconds_ceil),
+        allow_on_behalf_of_registration: new.allow_on_behalf_of_registration,
+        sub: Some(device::subject_of(&new.client_id)),
+        claims: Some(Value::Object(new.claims.clone()).to_string()),
+        audiences: Some(Value::from(new.audiences.as_slice()).to_string()),
+        // The hour goes on: a new lineage is no way around the limit.
+        window_started_at: old.as_ref().map_or(now, |old| old.window_started_at),
+        window_count: old.as_ref().map_or(0, |old| old.window_count),
+        revoked_at: None,
+        purge_at: expires_at.map(registration_token::purge_at),
+    };
+    row.clone().into_active_model().insert(&transaction).await?;
+    let event = Event::of(Action::RegistrationCreate, app_id, id);
+    record(&transaction, &app.rng, now, &caller.actor, [event]).await?;
+    app.store.commit(transaction).await?;
+    Ok(Created { token, row })
 }
 
 /// The device of this name, which is made when there is none; nobody else writes its lineage until the transaction ends.
-/// `None` when somebody else made or removed it meanwhile.
+///
+/// # Errors
+/// When it is disabled, or somebody else made or removed it meanwhile; those of the store.
 async fn hold(
     app: &App,
     db: &impl ConnectionTrait,
     app_id: AppId,
     client_id: &str,
     now: Timestamp,
-) -> Result<Option<DeviceId>> {
+) -> Result<DeviceId> {
     match device::find_registered(db, app_id, client_id).await? {
         Some(device) if device.is_disabled() => Err(Error::DeviceDisabled),
         Some(device) => {
@@ -175,7 +174,7 @@ async fn hold(
                     .await
                     .map_err(raced)?;
             }
-            Ok(is_held.then_some(device.id))
+            is_held.then_some(device.id).ok_or(CHANGED)
         }
         None => {
             let id = app.rng.with(|rng| DeviceId::mint(now, rng));
@@ -184,13 +183,8 @@ async fn hold(
                 sub: Some(device::subject_of(client_id)),
                 ..device::Model::new(id, app_id, now)
             };
-            match row.into_active_model().insert(db).await {
-                Ok(_) => Ok(Some(id)),
-                Err(error) => match error.sql_err() {
-                    Some(SqlErr::UniqueConstraintViolation(_)) => Ok(None),
-                    _ => Err(error.into()),
-                },
-            }
+            row.into_active_model().insert(db).await.map_err(raced)?;
+            Ok(id)
         }
     }
 }

@@ -8,7 +8,6 @@ use super::{
 };
 use crate::{
     app::App,
-    apps::ATTEMPTS,
     devices::rows::commit,
     error::{Error, RegistrationRefusal, Result},
 };
@@ -21,6 +20,8 @@ pub struct Refreshed {
     /// Whether the token that was presented had been refreshed before: its successor of then is dead now.
     pub is_repeated: bool,
 }
+
+const CHANGED: Error = Error::Contended("the registration is being changed");
 
 /// Lets another token follow `token`. Of all tokens of the device one is live afterwards: this one.
 ///
@@ -42,46 +43,44 @@ async fn attempt(app: &App, token: &Token) -> Result<Refreshed> {
         .rng
         .with(|rng| PlainSecret::generate_registration(token.id, rng));
     let hash = next.hash();
-    for _ in 0..ATTEMPTS {
-        let holder = token.holder(app, now).await?;
-        let presented = token.presented(app, &holder.policy, now);
-        // Whoever is refused has not taken a writer's place.
-        lineage::refresh(&holder.row, presented, &hash)?;
+    let holder = token.holder(app, now).await?;
+    let presented = token.presented(app, &holder.policy, now);
+    // Whoever is refused has not taken a writer's place.
+    lineage::refresh(&holder.row, presented, &hash)?;
 
-        let transaction = app.store.begin().await?;
-        // The row of the device is the lock of its lineage: nobody disables the one, or writes the other, until the end.
-        let (app_id, device_id) = (holder.device.app_id, holder.device.id);
-        if !device::hold_live(&transaction, app_id, device_id, now).await? {
-            continue;
-        }
-        let Some(row) = registration_token::find(&transaction, token.id).await? else {
-            continue;
-        };
-        let policy = apps::find(&transaction, app_id).await?;
-        let decision = policy.ok_or(Error::AppDisabled).and_then(|policy| {
-            let presented = token.presented(app, &policy, now);
-            Ok(lineage::refresh(&row, presented, &hash)?)
-        });
-        let decision = match decision {
-            Ok(decision) => decision,
-            Err(refusal) => {
-                // What it says was so at the server that commits this.
-                commit(app, transaction).await?;
-                return Err(refusal);
-            }
-        };
-        let is_repeated = matches!(decision, Next::Replaced(_));
-        let (Next::Advanced(after) | Next::Replaced(after)) = decision;
-        if registration_token::advance(&transaction, &row, &after).await? {
-            app.store.commit(transaction).await?;
-            return Ok(Refreshed {
-                token: next,
-                expires_at: after.expires_at,
-                is_repeated,
-            });
-        }
+    let transaction = app.store.begin().await?;
+    // The row of the device is the lock of its lineage: nobody disables the one, or writes the other, until the end.
+    let (app_id, device_id) = (holder.device.app_id, holder.device.id);
+    if !device::hold_live(&transaction, app_id, device_id, now).await? {
+        return Err(CHANGED);
     }
-    Err(Error::too_many_changes())
+    let Some(row) = registration_token::find(&transaction, token.id).await? else {
+        return Err(CHANGED);
+    };
+    let policy = apps::find(&transaction, app_id).await?;
+    let decision = policy.ok_or(Error::AppDisabled).and_then(|policy| {
+        let presented = token.presented(app, &policy, now);
+        Ok(lineage::refresh(&row, presented, &hash)?)
+    });
+    let decision = match decision {
+        Ok(decision) => decision,
+        Err(refusal) => {
+            // What it says was so at the server that commits this.
+            commit(app, transaction).await?;
+            return Err(refusal);
+        }
+    };
+    let is_repeated = matches!(decision, Next::Replaced(_));
+    let (Next::Advanced(after) | Next::Replaced(after)) = decision;
+    if !registration_token::advance(&transaction, &row, &after).await? {
+        return Err(CHANGED);
+    }
+    app.store.commit(transaction).await?;
+    Ok(Refreshed {
+        token: next,
+        expires_at: after.expires_at,
+        is_repeated,
+    })
 }
 
 /// What a refresh is counted as.

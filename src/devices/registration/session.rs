@@ -18,11 +18,13 @@ use super::{
 };
 use crate::{
     app::App,
-    apps::{ATTEMPTS, LoadedApp},
+    apps::LoadedApp,
     devices::rows::commit,
     error::{Error, RegistrationRefusal as Refusal, Result},
     sessions::{self, Claims, Client, Grant, NewSession},
 };
+
+const CHANGED: Error = Error::Contended("the registration is being changed");
 
 /// Begins a session on the device that holds `token`. Its subject and its claims are those that the registration was made
 /// with, whatever became of its rows. The token stays what it is.
@@ -109,33 +111,24 @@ async fn check(app: &App, loaded: &LoadedApp, token: &Token) -> Result<Holder> {
 /// Counts this use of the token, or ends the session again if it may not be. After the session is there for all to see:
 /// whoever ends the registration meanwhile finds the session and ends it, or has written the row that is written here.
 async fn confirm(app: &App, token: &Token, holder: &Holder, session_id: SessionId) -> Result<()> {
-    for _ in 0..ATTEMPTS {
-        let transaction = app.store.begin().await?;
-        match count(app, &transaction, token, holder).await {
-            Ok(false) => {}
-            Ok(true) => return commit(app, transaction).await,
-            Err(refusal @ (Error::RegistrationToken(_) | Error::DeviceDisabled)) => {
-                let (now, policy) = (app.clock.now(), &holder.policy);
-                let (id, flush_count) = (policy.id, policy.flush_count);
-                let target = Target::Session(session_id);
-                let reason = Revocation::Device;
-                session::revoke_in(&transaction, id, flush_count, &target, reason, now).await?;
-                commit(app, transaction).await?;
-                return Err(refusal);
-            }
-            Err(error) => return Err(error),
+    let transaction = app.store.begin().await?;
+    match count(app, &transaction, token, holder).await {
+        Ok(()) => commit(app, transaction).await,
+        Err(refusal @ (Error::RegistrationToken(_) | Error::DeviceDisabled)) => {
+            let (now, policy) = (app.clock.now(), &holder.policy);
+            let (id, flush_count) = (policy.id, policy.flush_count);
+            let target = Target::Session(session_id);
+            let reason = Revocation::Device;
+            session::revoke_in(&transaction, id, flush_count, &target, reason, now).await?;
+            commit(app, transaction).await?;
+            Err(refusal)
         }
+        Err(error) => Err(error),
     }
-    Err(Error::too_many_changes())
 }
 
-/// `false` when somebody else wrote the lineage meanwhile.
-async fn count(
-    app: &App,
-    db: &impl ConnectionTrait,
-    token: &Token,
-    holder: &Holder,
-) -> Result<bool> {
+/// Counts this use.
+async fn count(app: &App, db: &impl ConnectionTrait, token: &Token, holder: &Holder) -> Result<()> {
     let (now, app_id) = (app.clock.now(), holder.device.app_id);
     if !device::hold_live(db, app_id, holder.device.id, now).await? {
         let found = device::find_in(db, app_id, holder.device.id).await?;
@@ -143,7 +136,7 @@ async fn count(
         return Err(match (found, row) {
             (Some(_), _) => Error::DeviceDisabled,
             // Its record became one with another of the same device: the next time that is found.
-            (None, Some(row)) if row.device_id != holder.device.id => Error::too_many_changes(),
+            (None, Some(row)) if row.device_id != holder.device.id => CHANGED,
             (None, _) => Refusal::Revoked.into(),
         });
     }
@@ -152,5 +145,6 @@ async fn count(
     let policy = apps::find(db, app_id).await?;
     let (row, policy) = row.zip(policy).ok_or(Refusal::Revoked)?;
     let after = lineage::exchange(&row, token.presented(app, &policy, now))?;
-    Ok(registration_token::advance(db, &row, &after).await?)
+    let is_counted = registration_token::advance(db, &row, &after).await?;
+    is_counted.then_some(()).ok_or(CHANGED)
 }
