@@ -74,6 +74,13 @@ pub enum LogFormat {
     Json,
 }
 
+/// The names of what comes from the environment only.
+pub const SECRETS: [&str; 3] = [
+    "RENEWD_MASTER_KEY",
+    "RENEWD_PREVIOUS_MASTER_KEY",
+    "RENEWD_ROOT_KEY",
+];
+
 /// What comes from the environment only, so that no process list or file shows it.
 #[derive(Debug, Default)]
 pub struct Secrets {
@@ -95,6 +102,10 @@ pub enum ConfigError {
     },
     #[error("in {origin}: {message}")]
     Invalid { origin: String, message: String },
+    #[error(
+        "the environment variable {0} is no setting: see `renewd serve --help` for their names"
+    )]
+    UnknownVariable(String),
     #[error("RENEWD_MASTER_KEY or RENEWD_PREVIOUS_MASTER_KEY: {0}")]
     MasterKey(#[from] MasterKeyError),
 }
@@ -200,9 +211,9 @@ impl Secrets {
             text.map(|text| MasterKey::from_base64(&text)).transpose()
         };
         Ok(Self {
-            master_key: master_key("RENEWD_MASTER_KEY")?,
-            previous_master_key: master_key("RENEWD_PREVIOUS_MASTER_KEY")?,
-            root_key: variable("RENEWD_ROOT_KEY").map(|key| PlainSecret::from_text(&key)),
+            master_key: master_key(SECRETS[0])?,
+            previous_master_key: master_key(SECRETS[1])?,
+            root_key: variable(SECRETS[2]).map(|key| PlainSecret::from_text(&key)),
         })
     }
 }

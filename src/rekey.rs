@@ -4,7 +4,8 @@ use entity::{setting, signing_key};
 
 use crate::{
     app::App,
-    audit::{Action, Actor, Event, record},
+    apps::ServerRevision,
+    audit::{Action, Actor, Event},
     devices,
     error::{Error, Result},
 };
@@ -22,13 +23,10 @@ const BATCH: u64 = 100;
 pub async fn rekey(app: &App, actor: &Actor) -> Result<u64> {
     app.master.replace(&app.rng)?;
     let keys = app.master.get();
-    let now = app.clock.now();
-    let transaction = app.store.begin().await?;
-    setting::set_master_key(&transaction, keys.current().fingerprint()).await?;
-    setting::advance_epoch(&transaction).await?;
+    let revision = ServerRevision::begin(app, actor).await?;
+    setting::set_master_key(&revision.db, keys.current().fingerprint()).await?;
     let event = Event::of_server(Action::MasterKeyReplace);
-    record(&transaction, &app.rng, now, actor, [event]).await?;
-    app.store.commit(transaction).await?;
+    revision.commit([event]).await?;
 
     let mut resealed = 0;
     let mut after = None;

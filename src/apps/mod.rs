@@ -27,6 +27,6 @@ pub use flush::flush;
 pub use keys::{MadeKey, NewAppKey};
 pub use list::list;
 pub use policy::{AppChanges, DEFAULT_REGISTRATION_GRACE, NewApp, check_audiences};
-pub use revision::Revision;
+pub use revision::{Revision, ServerRevision};
 pub use revoke_all::revoke_all;
 pub use update::update;

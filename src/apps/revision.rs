@@ -1,8 +1,9 @@
-//! A change of an app, its app-keys or its signing keys: one transaction, which counts up the epoch of the app first.
+//! A change of an app, its app-keys or its signing keys, or of the server as a whole: one transaction, which counts up the epoch
+//! of what it changes first.
 
 use std::sync::Arc;
 
-use entity::{AppId, Timestamp, app};
+use entity::{AppId, Timestamp, app, setting};
 use store::Transaction;
 
 use crate::{
@@ -64,6 +65,47 @@ impl<'a> Revision<'a> {
         let committed = self.app.store.commit(self.db).await;
         // Also when it is not known whether it was: what is in memory may be stale.
         self.app.directory.drop_changed(self.id);
+        Ok(committed?)
+    }
+}
+
+/// A change of the server as a whole that is under way. Nobody else changes the server until it is committed or given up.
+#[derive(Debug)]
+pub struct ServerRevision<'a> {
+    pub db: Transaction,
+    pub now: Timestamp,
+    app: &'a App,
+    actor: &'a Actor,
+}
+
+impl<'a> ServerRevision<'a> {
+    /// Begins it.
+    ///
+    /// # Errors
+    /// When the actor may not change the server (any more); those of the store.
+    pub async fn begin(app: &'a App, actor: &'a Actor) -> Result<Self> {
+        let db = app.store.begin().await?;
+        let now = app.clock.now();
+        // Of two changes at once, the second one sees what the first one did: a key that has ended makes no other.
+        setting::advance_epoch(&db).await?;
+        actor.confirm(&db, now).await?;
+        Ok(Self {
+            db,
+            now,
+            app,
+            actor,
+        })
+    }
+
+    /// Commits it, with what is recorded of it. From then on this process knows it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn commit(self, events: impl IntoIterator<Item = Event>) -> Result<()> {
+        record(&self.db, &self.app.rng, self.now, self.actor, events).await?;
+        let committed = self.app.store.commit(self.db).await;
+        // Also when it is not known whether it was: what is in memory may be stale.
+        self.app.directory.drop_all();
         Ok(committed?)
     }
 }

@@ -1,12 +1,12 @@
 //! Every key of the server ends at once, and every registration: what is done when nobody knows which of them were ended
 //! before.
 
-use entity::{PlainSecret, app, app_key, registration_token, setting};
+use entity::{PlainSecret, app, app_key, registration_token};
 
 use crate::{
     app::App,
-    apps::root_key,
-    audit::{Action, Actor, Event, record},
+    apps::{ServerRevision, root_key},
+    audit::{Action, Actor, Event},
     error::Result,
     signing,
 };
@@ -35,11 +35,11 @@ pub async fn revoke_all(app: &App, actor: &Actor) -> Result<PlainSecret> {
 
 /// What backends, front ends and devices present.
 async fn revoke_presented(app: &App, actor: &Actor) -> Result<()> {
-    let now = app.clock.now();
-    let transaction = app.store.begin().await?;
-    app::advance_all(&transaction).await?;
-    let revoked = app_key::revoke_all(&transaction, now).await?;
-    let ended = registration_token::revoke_all(&transaction, now).await?;
+    let revision = ServerRevision::begin(app, actor).await?;
+    let (db, now) = (&revision.db, revision.now);
+    app::advance_all(db).await?;
+    let revoked = app_key::revoke_all(db, now).await?;
+    let ended = registration_token::revoke_all(db, now).await?;
     let event = |action, target| Event {
         target: Some(target),
         ..Event::of_server(action)
@@ -48,9 +48,5 @@ async fn revoke_presented(app: &App, actor: &Actor) -> Result<()> {
         event(Action::AppKeyRevoke, format!("{revoked} app-keys")),
         event(Action::RegistrationRevoke, format!("{ended} registrations")),
     ];
-    record(&transaction, &app.rng, now, actor, events).await?;
-    setting::advance_epoch(&transaction).await?;
-    app.store.commit(transaction).await?;
-    app.directory.drop_all();
-    Ok(())
+    revision.commit(events).await
 }

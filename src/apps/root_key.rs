@@ -7,7 +7,10 @@ use store::Store;
 
 use crate::{
     app::App,
-    apps::keys::{MOST, overlap_end},
+    apps::{
+        ServerRevision,
+        keys::{MOST, overlap_end},
+    },
     audit::{Action, Actor, Event, record},
     config::may_be_root_key,
     error::{Error, Result},
@@ -84,16 +87,14 @@ pub async fn rotate(app: &App, actor: &Actor, overlap: i64) -> Result<PlainSecre
 }
 
 async fn attempt_rotation(app: &App, actor: &Actor, overlap: i64) -> Result<PlainSecret> {
-    let now = app.clock.now();
-    let end = overlap_end(now, overlap)?;
-    let transaction = app.store.begin().await?;
-    // Of two that replace it at once, the second one sees what the first one did: a key that has ended makes no other.
-    setting::advance_epoch(&transaction).await?;
-    actor.confirm(&transaction, now).await?;
-    app_key::end_root_at(&transaction, now, end).await?;
-    let (id, key) = insert(&transaction, &app.rng, now, None).await?;
+    // Before anything waits for the store.
+    overlap_end(app.clock.now(), overlap)?;
+    let revision = ServerRevision::begin(app, actor).await?;
+    let (db, now) = (&revision.db, revision.now);
+    app_key::end_root_at(db, now, overlap_end(now, overlap)?).await?;
+    let (id, key) = insert(db, &app.rng, now, None).await?;
     // Each request to /root compares its key with all of them.
-    if app_key::count_live_root(&transaction, now).await? > MOST {
+    if app_key::count_live_root(db, now).await? > MOST {
         return Err(Error::TooMany(
             "There are 100 live root keys, which is the most. Wait for the end of an overlap, or ask for none.",
         ));
@@ -102,9 +103,7 @@ async fn attempt_rotation(app: &App, actor: &Actor, overlap: i64) -> Result<Plai
         target: Some(id.to_string()),
         ..Event::of_server(Action::RootKeyRotate)
     };
-    record(&transaction, &app.rng, now, actor, [event]).await?;
-    app.store.commit(transaction).await?;
-    app.directory.drop_all();
+    revision.commit([event]).await?;
     Ok(key)
 }
 

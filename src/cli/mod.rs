@@ -23,7 +23,11 @@ use self::{
     print::say,
     settings::Settings,
 };
-use crate::{api, app::App, config::Config};
+use crate::{
+    api,
+    app::App,
+    config::{Config, ConfigError, SECRETS},
+};
 
 /// Self-hosted JWT sessions with single-use refresh tokens
 #[derive(Debug, Parser)]
@@ -96,8 +100,25 @@ impl Cli {
     /// # Errors
     /// When the file cannot be read, or a setting is wrong.
     pub fn config(&self) -> Outcome<Config> {
+        for (name, _) in std::env::vars_os() {
+            if let Some(name) = name.to_str().filter(|name| is_unknown_variable(name)) {
+                return Err(ConfigError::UnknownVariable(name.to_owned()).into());
+            }
+        }
         self.settings.config()
     }
+}
+
+/// Whether a variable of the environment looks like a setting and is none. What Kubernetes and Docker tell of a service of this
+/// name (`RENEWD_PORT…`, `RENEWD_SERVICE_…`) is passed over, and so is what tests are told.
+fn is_unknown_variable(name: &str) -> bool {
+    const OF_OTHERS: [&str; 3] = ["RENEWD_PORT", "RENEWD_SERVICE_", "RENEWD_TEST_"];
+    let command = Cli::command();
+    let mut settings = command.get_arguments().filter_map(|flag| flag.get_env());
+    name.starts_with("RENEWD_")
+        && !OF_OTHERS.iter().any(|prefix| name.starts_with(prefix))
+        && !SECRETS.contains(&name)
+        && !settings.any(|setting| setting == name)
 }
 
 /// The command line. Every command takes all settings, but only `serve` has a use for most of them.
@@ -216,6 +237,26 @@ mod tests {
             let overrides = toml::Table::try_from(&cli.settings).unwrap();
             assert!(overrides.contains_key(&name), "{name} is not passed on");
             Config::load(None, overrides).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_setting_and_is_none_is_told_from_what_others_set() {
+        for known in [
+            "RENEWD_LISTEN",
+            "RENEWD_CONFIG",
+            "RENEWD_MASTER_KEY",
+            "RENEWD_PREVIOUS_MASTER_KEY",
+            "RENEWD_ROOT_KEY",
+            "RENEWD_SERVICE_HOST",
+            "RENEWD_PORT_8080_TCP_ADDR",
+            "RENEWD_TEST_ENGINE",
+            "PATH",
+        ] {
+            assert!(!is_unknown_variable(known), "{known}");
+        }
+        for unknown in ["RENEWD_LISTNE", "RENEWD_", "RENEWD_DATABASE"] {
+            assert!(is_unknown_variable(unknown), "{unknown}");
         }
     }
 

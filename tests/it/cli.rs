@@ -135,6 +135,24 @@ fn wrong_input_is_named() {
     }
 }
 
+/// A name that is misspelt in the environment is told as one in the file is, and does not just have no effect.
+#[test]
+fn an_unknown_variable_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |name: &str| {
+        renewd(dir.path())
+            .arg("config")
+            .env(name, "1")
+            .output()
+            .unwrap()
+    };
+    let message = failure(&run("RENEWD_LEEWEY"), 1);
+    assert!(message.contains("RENEWD_LEEWEY is no setting"), "{message}");
+    assert!(run("RENEWD_LEEWAY").status.success());
+    // Of a service of this name in Kubernetes.
+    assert!(run("RENEWD_SERVICE_HOST").status.success());
+}
+
 #[test]
 fn the_root_key_is_replaced() {
     let dir = tempfile::tempdir().unwrap();

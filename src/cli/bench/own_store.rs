@@ -10,16 +10,9 @@ use crate::{
     apps::{self, NewApp},
     audit::Actor,
     cli,
-    config::{Config, LogLevel, Secrets},
+    config::{Config, LogLevel, SECRETS, Secrets},
     start,
 };
-
-/// The secrets of the environment: they are of the store that the user named, and of no other.
-const SECRETS: [&str; 3] = [
-    "RENEWD_MASTER_KEY",
-    "RENEWD_PREVIOUS_MASTER_KEY",
-    "RENEWD_ROOT_KEY",
-];
 
 pub struct OwnStore {
     /// The settings of the server.
