@@ -74,6 +74,9 @@ type Api = (
     Service,
 );
 
+/// What somebody sees who opens the server in a browser.
+const FRONT: &str = include_str!("front.html");
+
 /// The API, and the pages that describe it.
 struct Routes<S> {
     service: S,
@@ -86,7 +89,7 @@ impl<S: Endpoint<Output = Response>> Endpoint for Routes<S> {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let path = request.uri().path();
-        if path == "/openapi.json" || path == "/docs" || path.starts_with("/docs/") {
+        if matches!(path, "/" | "/openapi.json" | "/docs") || path.starts_with("/docs/") {
             self.pages.call(request).await
         } else {
             self.service.call(request).await
@@ -105,7 +108,13 @@ pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
             .body(spec.clone())
     });
 
+    let front = make_sync(|_| {
+        Response::builder()
+            .content_type("text/html; charset=utf-8")
+            .body(FRONT)
+    });
     let pages = Route::new()
+        .at("/", get(front))
         .nest("/docs", docs)
         .at("/openapi.json", get(spec_endpoint));
     let routes = Routes {
@@ -205,6 +214,7 @@ fn route_table() -> RouteTable {
         info.methods.sort();
     }
     for (pattern, path) in [
+        ("/", "/"),
         ("/docs", "/docs"),
         ("/docs/", "/docs"),
         ("/openapi.json", "/openapi.json"),

@@ -64,7 +64,7 @@ fn assert_constant(answer: &Answer, status: u16, code: &str, message: &str, case
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems() {
     let (server, app) = start().await;
-    let unknown = "/ /nothing /ping/ /root /root/ /app /app/ /docs/nothing.js /app/ID/ /app/ID/nothing \
+    let unknown = "/nothing /ping/ /root /root/ /app /app/ /docs/nothing.js /app/ID/ /app/ID/nothing \
                    /app/ID/sign/ /app/ID/sessions /app/ID/sessions/ /app/ID/.well-known /app/ID/.well-known/";
     for path in unknown.split(' ') {
         let answer = app.backend().get(&path.replace("ID", &app.id)).await;
@@ -84,7 +84,7 @@ async fn unknown_paths_and_methods_are_problems() {
             assert_headers(&answer, &[("allow", Some(allowed))], line);
         }
     }
-    for path in "/ping /livez /health /openapi.json".split(' ') {
+    for path in "/ /ping /livez /health /openapi.json".split(' ') {
         let get = server.anon().get(path).await;
         let head = call(&server.anon(), &format!("HEAD {path}")).await;
         assert_eq!((get.status, head.status), (200, 200), "{path}");

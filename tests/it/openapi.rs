@@ -133,7 +133,22 @@ fn every_other_operation_needs_a_key() {
 /// No page of it asks for anything from another host.
 #[tokio::test]
 async fn swagger_ui_works_offline() {
-    let page = TestServer::start().await.anon().get("/docs").await;
+    let server = TestServer::start().await;
+    let front = server.anon().get("/").await;
+    assert_eq!(front.status, 200);
+    assert_eq!(
+        front.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    for page in ["docs", "openapi.json"] {
+        assert!(
+            front.raw.contains(&format!("href=\"{page}\"")),
+            "{}",
+            front.raw
+        );
+        assert_eq!(server.anon().get(&format!("/{page}")).await.status, 200);
+    }
+    let page = server.anon().get("/docs").await;
     assert_eq!(page.status, 200);
     assert!(page.raw.contains("SwaggerUIBundle("));
     assert!(page.raw.contains("/app/{app_id}/renew"));
