@@ -112,6 +112,8 @@ pub enum StoreError {
     LogInUse,
     #[error("cannot open the store: {0}")]
     Database(#[from] DbErr),
+    #[error("cannot open the store: the database at {address}: {source}")]
+    Server { address: String, source: DbErr },
 }
 
 impl Store {
@@ -134,7 +136,11 @@ impl Store {
                 (reader.clone(), writer.clone(), writer, reader)
             }
             Some("postgres" | "postgresql" | "mysql") => {
-                let server = server::open(options).await?;
+                let server = server::open(options).await;
+                let server = server.map_err(|source| StoreError::Server {
+                    address: server::address(url),
+                    source,
+                })?;
                 let requests = server.requests;
                 (requests.clone(), requests, server.renewals, server.watching)
             }

@@ -70,8 +70,48 @@ pub async fn open(options: &Options) -> Result<Server, DbErr> {
         renewals: connections(options, RENEWING, BY_KEY)?,
         watching: connections(options, WATCHING, &[])?,
     };
-    server.requests.check().await?;
-    Ok(server)
+    match server.requests.check().await {
+        Ok(()) => Ok(server),
+        Err(error) => Err(cause(options).await.unwrap_or(error)),
+    }
+}
+
+/// Why no connection is to be had, if the driver tells: its pool tries again until the time is over, and then tells that.
+async fn cause(options: &Options) -> Option<DbErr> {
+    let connected = async {
+        if options.url.starts_with("postgres") {
+            postgres_options(options, &[])?
+                .connect()
+                .await?
+                .close()
+                .await
+        } else {
+            mysql_options(options)?.connect().await?.close().await
+        }
+    };
+    let connected: Result<(), sqlx::Error> = timeout(TEST, connected).await.ok()?;
+    connected.err().map(wrong)
+}
+
+/// The host and the port of a server, without the name and the password of its user.
+pub fn address(url: &str) -> String {
+    let Ok(url) = Url::parse(url) else {
+        return "an unknown address".to_owned();
+    };
+    let port = match url.scheme() {
+        "mysql" => 3306,
+        _ => 5432,
+    };
+    let host = url.host_str().filter(|host| !host.is_empty());
+    format!(
+        "{}:{}",
+        host.unwrap_or("localhost"),
+        url.port().unwrap_or(port)
+    )
+}
+
+fn wrong(error: sqlx::Error) -> DbErr {
+    DbErr::Conn(sea_orm::RuntimeErr::SqlxError(error.into()))
 }
 
 /// How long it may take to get a connection, and how long a statement of a few rows by their keys: a fraction of what an
@@ -113,28 +153,22 @@ fn connections(
     count: u32,
     planner: &'static [(&str, &str)],
 ) -> Result<Connections, DbErr> {
-    let (url, timeout) = (&options.url, options.timeout);
-    let (tls, ca) = (options.tls, &*options.ca_file);
-    let limit = options.statement_timeout;
+    let (timeout, limit) = (options.timeout, options.statement_timeout);
     let limits = Limits {
         count,
         timeout,
         statement: Some(limit + ON_THE_WAY),
         replaces_silent: true,
     };
-    let wrong = |error: sqlx::Error| DbErr::Conn(sea_orm::RuntimeErr::SqlxError(error.into()));
-    if url.starts_with("postgres") {
-        let options: PgConnectOptions = url.parse().map_err(wrong)?;
-        let options = postgres(options, limit, tls, ca).options(planner.iter().copied());
-        let options = options.disable_statement_logging();
+    if options.url.starts_with("postgres") {
+        let options = postgres_options(options, planner).map_err(wrong)?;
         let pool = one(timeout);
         Ok(Connections::new(limits, DbBackend::Postgres, move || {
             let pool = pool.clone().connect_lazy_with(options.clone());
             SqlxPostgresConnector::from_sqlx_postgres_pool(pool)
         }))
     } else {
-        let options: MySqlConnectOptions = url.parse().map_err(wrong)?;
-        let options = mysql(options, tls, ca).disable_statement_logging();
+        let options = mysql_options(options).map_err(wrong)?;
         let pool = one(timeout).after_connect(move |connection, _| {
             Box::pin(async move { set_up_mysql(connection, limit).await })
         });
@@ -167,6 +201,23 @@ fn one<DB: Database>(limit: Duration) -> PoolOptions<DB> {
                     .map(|()| true)
             })
         })
+}
+
+fn postgres_options(
+    options: &Options,
+    planner: &'static [(&str, &str)],
+) -> Result<PgConnectOptions, sqlx::Error> {
+    let (tls, ca) = (options.tls, &*options.ca_file);
+    let connect = options.url.parse()?;
+    let connect = postgres(connect, options.statement_timeout, tls, ca);
+    Ok(connect
+        .options(planner.iter().copied())
+        .disable_statement_logging())
+}
+
+fn mysql_options(options: &Options) -> Result<MySqlConnectOptions, sqlx::Error> {
+    let connect = mysql(options.url.parse()?, options.tls, &options.ca_file);
+    Ok(connect.disable_statement_logging())
 }
 
 fn postgres(options: PgConnectOptions, limit: Duration, tls: Tls, ca: &Path) -> PgConnectOptions {

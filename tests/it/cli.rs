@@ -135,6 +135,22 @@ fn wrong_input_is_named() {
     }
 }
 
+/// The driver's pool would tell that it has waited, and nothing of where or why.
+#[test]
+fn a_database_that_is_not_there_is_named_with_the_cause() {
+    let dir = tempfile::tempdir().unwrap();
+    for scheme in ["postgres", "mysql"] {
+        let mut program = renewd(dir.path());
+        let url = format!("{scheme}://me:hu-sh@127.0.0.1:1/db");
+        program
+            .env("RENEWD_DATABASE_URL", url)
+            .env("RENEWD_DATABASE_TIMEOUT_MS", "300");
+        let message = failure(&program.arg("migrate").output().unwrap(), 1);
+        assert!(message.contains("127.0.0.1:1: "), "{message}");
+        assert!(message.contains("refused"), "{message}");
+    }
+}
+
 /// A name that is misspelt in the environment is told as one in the file is, and does not just have no effect.
 #[test]
 fn an_unknown_variable_is_named() {

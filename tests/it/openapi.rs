@@ -132,7 +132,7 @@ fn every_other_operation_needs_a_key() {
 
 /// No page of it asks for anything from another host.
 #[tokio::test]
-async fn swagger_ui_works_offline() {
+async fn the_pages_work_offline() {
     let server = TestServer::start().await;
     let front = server.anon().get("/").await;
     assert_eq!(front.status, 200);
