@@ -43,8 +43,7 @@ impl Draft {
             return of_domain(&Error::InvalidKey);
         }
         if let Some(error) = error.downcast_ref::<ParseParamError>() {
-            let message = "is not of the form that the documentation shows";
-            return of_domain(&Error::invalid(error.name, message));
+            return of_domain(&Error::invalid(error.name, parameter(&error.reason)));
         }
         // A path names a thing: with a name that nothing can have, there is no such thing.
         if error.is::<ParsePathError>()
@@ -57,6 +56,23 @@ impl Draft {
             return method_not_allowed();
         }
         Self::of_status(error.status())
+    }
+}
+
+/// What is wrong with a parameter, by what the framework says of it.
+fn parameter(reason: &str) -> String {
+    let bound = |name: &str| {
+        let (_, rest) = reason.split_once(&format!("verification failed. {name}("))?;
+        rest.split([',', ')']).next()
+    };
+    if reason.contains("expects an input value") {
+        "is required".to_owned()
+    } else if let Some(least) = bound("minimum") {
+        format!("must be at least {least}")
+    } else if let Some(most) = bound("maximum") {
+        format!("must be at most {most}")
+    } else {
+        "is not of the form that the documentation shows".to_owned()
     }
 }
 

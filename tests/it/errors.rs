@@ -213,6 +213,23 @@ async fn bad_parameters() {
         assert_eq!(answer.status, 400, "{query}: {}", answer.raw);
         answer.assert_invalid(&[query.split('=').next().unwrap()]);
     }
+    for (path, message) in [
+        ("/root/list?limit=0".to_owned(), "must be at least 1"),
+        ("/root/list?limit=501".to_owned(), "must be at most 500"),
+        (app.path("push-targets"), "is required"),
+    ] {
+        let client = if path.starts_with("/root") {
+            root.clone()
+        } else {
+            app.backend()
+        };
+        let answer = client.get(&path).await;
+        assert_eq!(
+            answer.body["errors"][0]["error_message"], message,
+            "{}",
+            answer.raw
+        );
+    }
 }
 
 /// RFC 9110 section 15.5.16. Parameters of the media type, and other types of JSON, are fine.
