@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use ambient::Clock;
 use entity::{Timestamp, app, audit_event, lease, session, setting, signing_key, time::Span};
 use renewd::{
-    app::App,
-    clock::Clock,
     config::Secrets,
     jobs::{self, Lease},
+    start,
 };
 use sea_orm::{ConnectionTrait, EntityTrait};
 use serde_json::json;
@@ -264,7 +264,7 @@ async fn a_clock_that_jumps_within_a_run_removes_nothing() {
         let clock = Clock::from_fns(now, || Span::seconds(1));
         let (config, rng) = (server.app.config.clone(), server.app.rng.clone());
         let never = CancellationToken::new();
-        let other = App::open(config, Secrets::default(), clock, rng).await;
+        let other = start::open(config, Secrets::default(), clock, rng).await;
         let other = other.unwrap().app;
         let _ = jobs::rotate::run(&other, &never).await;
         let _ = jobs::purge::run(&other, &never).await;
