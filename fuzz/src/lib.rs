@@ -9,7 +9,11 @@ use poem::{
     endpoint::BoxEndpoint,
     http::{Method, StatusCode, header},
 };
-use renewd::{app::App, config::{Config, Secrets}};
+use renewd::{
+    app::App,
+    config::{Config, Secrets},
+    start,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
