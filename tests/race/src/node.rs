@@ -23,7 +23,7 @@ const START: Duration = Duration::from_secs(60);
 /// How long a node may take to stop in an orderly way: it drains for 10 seconds.
 const STOP: Duration = Duration::from_secs(20);
 
-const MUTANT: &str = "RENEWD_MUTANT";
+const MUTANT: &str = "RENEWD_TEST_MUTANT";
 
 /// By how much the clock of each node is off, in seconds, in turn.
 const OFF_BY: [i64; 3] = [0, 2, -2];
