@@ -199,6 +199,27 @@ async fn a_push_token_that_is_presented_moves_alone() {
     assert_eq!(tokens, ["TA", "TB"]);
 }
 
+/// At Kecak's, too: the name that goes with it is of the presenter's own device, and nothing of the other one becomes a part of
+/// that.
+#[tokio::test]
+async fn a_push_token_that_is_reported_takes_no_device() {
+    let server = TestServer::start().await;
+    let app = server.app().await;
+    let hers = app.tell("TA", Some("alice")).await;
+    let session = sign_on(&app, "alice", &hers).await;
+    let mallory = sign_as(&app, "mallory").await;
+    for push_token in ["TM", "TA"] {
+        let answer = report(&app, &mallory.auth_token(), push_token, "phone").await;
+        assert_eq!(answer.status, 200, "{}", answer.raw);
+    }
+    assert_eq!(app.push_tokens("mallory").await, ["TA"]);
+    assert_eq!(devices_of(&app, "alice").await, [hers]);
+    for device in devices_of(&app, "mallory").await {
+        revoke(&app, &device).await;
+    }
+    assert!(lives(&app, &session).await);
+}
+
 /// A swap says that one push token followed another, not whose sessions and devices these are.
 #[tokio::test]
 async fn a_swap_moves_nothing_to_another_subject() {
