@@ -328,6 +328,29 @@ async fn a_key_that_a_slow_clock_revokes_is_known_as_revoked() {
     }
 }
 
+/// A clock that is ahead by less than a day is believed, and the store knows its time: what is revoked by a right clock then is
+/// revoked at once, and the next key signs at once.
+#[tokio::test]
+async fn a_revocation_does_not_wait_for_a_time_that_is_ahead() {
+    for how in ["revoke", "emergency"] {
+        let server = TestServer::start().await;
+        let app = server.app().await;
+        let ahead = server.second_process().await;
+        ahead.set_clock(20 * 3600);
+        run(&server).await;
+        renewd::jobs::clock::look(&ahead.app).await.unwrap();
+        let signed = app.sign().await;
+        match how {
+            "revoke" => assert_ok(&revoke(&server, &app, &signed.text("key_id")).await),
+            _ => drop(emergency(&server, &app, Method::POST).await),
+        }
+        assert_dead(&app, &signed).await;
+        let new = app.sign().await;
+        assert_ne!(new.body["key_id"], signed.body["key_id"]);
+        assert_live(&app, &new).await;
+    }
+}
+
 /// Neither does a renewal fail that has nothing to do with what another process changed.
 #[tokio::test]
 async fn what_another_process_changed_does_not_end_a_session() {
