@@ -17,7 +17,7 @@ use crate::{
         },
         auth::RootKey,
         body::{Body, MaybeBody},
-        failure::{Failure, KeyedChange, KeyedItem, KeyedItemChange, KeyedItemQuery, Open},
+        failure::{Failure, KeyedChange, KeyedItem, KeyedItemChange, KeyedItemQuery},
         tag::Tag,
         types::{Id, StatusResponse, default_limit},
     },
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The operations on app-keys.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct AppKeys;
 
 type Reply<T, S> = Result<Json<T>, Failure<S>>;
@@ -72,11 +72,6 @@ impl AppKeys {
         Ok(Json(
             rotate(app, &actor, id, &RotateKeyRequest::default()).await?,
         ))
-    }
-
-    #[oai(path = "/:app_id/rotate/key", method = "head", hidden)]
-    async fn rotate_get_head(&self) -> Result<(), Failure<Open>> {
-        Err(Failure::no_head())
     }
 
     /// List the app-keys

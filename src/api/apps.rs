@@ -1,8 +1,8 @@
-//! `/root`: the administration of apps. `/app/{app_id}`: what an app may know of itself.
+//! `/root`: the administration of apps.
 
 use std::sync::Arc;
 
-use entity::AppId;
+use entity::{AppId, DeviceId};
 use poem::web::Data;
 use poem_openapi::{
     OpenApi,
@@ -12,23 +12,21 @@ use poem_openapi::{
 
 use crate::{
     api::{
-        app_objects::{
-            AppInfoResponse, AppObject, CreateRequest, CreateResponse, ListResponse, UpdateRequest,
-        },
-        auth::{AnyKey, RootKey, SecretKey},
+        app_objects::{CreateRequest, CreateResponse, ListResponse, UpdateRequest},
+        auth::RootKey,
         body::Body,
-        failure::{Failure, Keyed, KeyedBody, KeyedItem, KeyedItemBody, KeyedQuery},
-        public_key_objects::PubKeysResponse,
+        device_objects::DevicesResponse,
+        failure::{Failure, KeyedBody, KeyedItem, KeyedItemBody, KeyedItemQuery, KeyedQuery},
         tag::Tag,
         types::{Id, StatusResponse, default_limit},
     },
     app::App,
-    apps,
+    apps, devices,
     error::Result,
 };
 
 /// The operations on apps.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Apps;
 
 type Reply<T, S> = Result<Json<T>, Failure<S>>;
@@ -122,35 +120,29 @@ impl Apps {
         Ok(Json(StatusResponse::ok()))
     }
 
-    /// Show the app
+    /// List the devices of an app, with the root key
     #[oai(
-        path = "/app/:app_id",
+        path = "/root/:app_id/devices",
         method = "get",
-        operation_id = "get_app",
-        tag = "Tag::Keys"
+        operation_id = "list_devices_of_app",
+        tag = "Tag::Administration"
     )]
-    async fn show(
-        &self,
-        SecretKey(caller): SecretKey,
-        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
-    ) -> Reply<AppInfoResponse, Keyed> {
-        let app = AppObject::of(&caller.app.app);
-        Ok(Json(AppInfoResponse { app }))
-    }
-
-    /// List the public keys
-    #[oai(
-        path = "/app/:app_id/pub-keys",
-        method = "get",
-        operation_id = "pub_keys",
-        tag = "Tag::Keys"
-    )]
-    async fn pub_keys(
+    async fn list_devices(
         &self,
         Data(app): Data<&Arc<App>>,
-        AnyKey(caller): AnyKey,
-        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
-    ) -> Reply<PubKeysResponse, Keyed> {
-        Ok(Json(PubKeysResponse::of(&caller.app, app.clock.now())))
+        _root: RootKey,
+        app_id: Path<Id<AppId>>,
+        /// `next_cursor` of the page before.
+        cursor: Query<Option<Id<DeviceId>>>,
+        /// Devices on a page.
+        #[oai(
+            default = "default_limit",
+            validator(minimum(value = "1"), maximum(value = "500"))
+        )]
+        limit: Query<u64>,
+    ) -> Reply<DevicesResponse, KeyedItemQuery> {
+        let (Id(id), cursor) = (app_id.0, cursor.0.map(|Id(id)| id));
+        let page = devices::list(app, id, None, cursor, limit.0).await?;
+        Ok(Json(page.into()))
     }
 }

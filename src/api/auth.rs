@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use entity::{PlainSecret, app_key};
+use entity::{AppId, PlainSecret, app_key};
 use poem::{Request, RequestBody, http::header};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions, SecurityScheme,
@@ -13,7 +13,7 @@ use poem_openapi::{
 use crate::{
     api::{
         client::address,
-        request::{RequestName, app_id_in},
+        request::{InPath, Name},
     },
     app::App,
     apps::{Caller, Presented, authenticate, authenticate_root},
@@ -78,7 +78,7 @@ pub struct SecretKey(pub Caller);
 
 /// A secret app-key of the app in the path, bare or as Bearer.
 ///
-/// For paths that begin with `/workspaces`, where an app that is not there is told from a wrong key.
+/// Where an app that is not there is told from a wrong key.
 #[derive(SecurityScheme)]
 #[oai(
     rename = "secret_key",
@@ -110,8 +110,7 @@ async fn check_secret(request: &Request, key: ApiKey) -> poem::Result<Caller> {
 }
 
 async fn check_workspace(request: &Request, key: ApiKey) -> poem::Result<Caller> {
-    let id = app_id_in(request.uri().path());
-    let is_known = match id {
+    let is_known = match in_path(request) {
         Some(id) => state(request)?.load(id).await?.is_some(),
         None => false,
     };
@@ -123,8 +122,12 @@ async fn check_workspace(request: &Request, key: ApiKey) -> poem::Result<Caller>
 
 async fn check_any(request: &Request, key: ApiKey) -> poem::Result<Caller> {
     let app = state(request)?;
-    let id = app_id_in(request.uri().path()).ok_or(Error::InvalidKey)?;
+    let id = in_path(request).ok_or(Error::InvalidKey)?;
     Ok(authenticate(app, id, presented(app, request, &key)).await?)
+}
+
+fn in_path(request: &Request) -> Option<AppId> {
+    request.data::<InPath>().and_then(|in_path| in_path.0)
 }
 
 /// The key of a request, bare, as Bearer, or as SCAEM's clients write it.
@@ -136,7 +139,7 @@ pub fn presented(app: &App, request: &Request, key: &ApiKey) -> Presented {
     Presented {
         key: PlainSecret::from_text(bare),
         origin: origin.map(|origin| origin.to_str().unwrap_or_default().to_owned()),
-        request_id: request.data::<RequestName>().map(|name| name.0.clone()),
+        request_id: request.data::<Name>().map(|name| name.id.to_string()),
         ip: address(request, &app.config.trusted_proxies),
     }
 }

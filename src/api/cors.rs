@@ -1,4 +1,4 @@
-//! Cross-origin requests, as each app allows them; the public keys are open to all.
+//! Cross-origin requests: which pages may read the answers of a group of routes.
 
 use std::sync::{
     Arc,
@@ -7,112 +7,94 @@ use std::sync::{
 
 use entity::app;
 use poem::{
-    Endpoint, IntoResponse, Request, Response,
-    http::{HeaderValue, Method, StatusCode, header},
+    Request, Response,
+    http::{HeaderValue, Method, header},
 };
 
-use crate::{api::request::app_id_in, app::App, error::Error};
+use crate::{
+    api::{auth::state, request::InPath},
+    error::Error,
+};
 
 /// Seconds for which a browser may keep the answer to a preflight.
 const MAX_AGE: &str = "600";
 
-/// Wraps the routes.
-#[derive(Debug)]
-pub struct Cors<E> {
-    pub routes: E,
-    pub app: Arc<App>,
+/// Which pages of other origins may read the answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cors {
+    /// None.
+    Nobody,
+    /// All.
+    Everybody,
+    /// Those of the allowed origins of the app in the path. A preflight shows no key, and is allowed to all: without that, a page would
+    /// not learn why its request, which shows one, is refused.
+    KeyOfApp,
+    /// Those of the allowed origins of the app in the path, where a request shows no key: a preflight is allowed to them alone, too.
+    App,
+    /// Those of the allowed origins of an app that is named within the request. A preflight does not show it, and tells nothing: it is
+    /// allowed to all. An operation says by [`show`] which app it turns out to be.
+    AppInside,
 }
 
-impl<E: Endpoint> Endpoint for Cors<E> {
-    type Output = Response;
+/// The page that sent a request, and whether it may read the answer.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// Whether the answer depends on the page at all.
+    is_asked: bool,
+    origin: Option<HeaderValue>,
+    allowed: Option<HeaderValue>,
+    shown: Option<Shown>,
+}
 
-    async fn call(&self, request: Request) -> poem::Result<Response> {
-        let path = request.uri().path();
+/// Whether the page may read the answer: known when the app is.
+#[derive(Clone, Debug, Default)]
+struct Shown(Arc<AtomicBool>);
+
+impl Cors {
+    /// Who sent `request`, which is for the app `in_path`, if the group has one.
+    ///
+    /// # Errors
+    /// When the app cannot be read.
+    pub async fn reader(self, request: &mut Request, in_path: InPath) -> poem::Result<Reader> {
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let allowed = if path.starts_with("/app/") && path.ends_with("/.well-known/jwks.json") {
-            // Without an Origin, too: a shared cache may hand the answer to a browser later.
-            Some(HeaderValue::from_static("*"))
-        } else if let Some(origin) = origin.clone().filter(|_| names_app_inside(path)) {
-            return self.ask_inside(request, origin).await;
-        } else {
-            let Some(origin) = origin.clone().filter(|_| path.starts_with("/app/")) else {
-                return Ok(self.routes.call(request).await?.into_response());
-            };
-            // It shows no key, and without it the page would not learn why the request is refused.
-            let is_open = is_preflight(&request) && takes_key(path);
-            (is_open || self.allows(path, &origin).await?).then_some(origin)
+        let Some(origin) = origin else {
+            // A shared cache may hand an answer for all to a browser later.
+            let everybody = HeaderValue::from_static("*");
+            return Ok(match self {
+                Self::Everybody => Reader::of(None, Some(everybody)),
+                _ => Reader::default(),
+            });
         };
-
-        let is_preflight = is_preflight(&request);
-        let mut response = if is_preflight {
-            StatusCode::NO_CONTENT.into_response()
-        } else {
-            match self.routes.call(request).await {
-                Ok(response) => response.into_response(),
-                Err(mut error) => {
-                    let is_origin = matches!(error.downcast_ref(), Some(Error::OriginNotAllowed));
-                    // The edge makes the answer; it puts these on it.
-                    error.set_data(CorsHeaders(allowed.or(origin.filter(|_| is_origin))));
-                    return Err(error);
-                }
+        let is_open = is_preflight(request);
+        let allowed = match self {
+            Self::Nobody => return Ok(Reader::default()),
+            Self::Everybody => Some(HeaderValue::from_static("*")),
+            Self::KeyOfApp if is_open && in_path.0.is_some() => Some(origin.clone()),
+            Self::KeyOfApp | Self::App => {
+                let may_read = may_read(request, in_path, &origin).await?;
+                may_read.then(|| origin.clone())
+            }
+            Self::AppInside if is_open => Some(origin.clone()),
+            Self::AppInside => {
+                let shown = Shown::default();
+                request.set_data(shown.clone());
+                let reader = Reader::of(Some(origin), None);
+                return Ok(Reader {
+                    shown: Some(shown),
+                    ..reader
+                });
             }
         };
-        CorsHeaders(allowed).put_on(&mut response, is_preflight);
-        Ok(response)
+        Ok(Reader::of(Some(origin), allowed))
     }
 }
 
-impl<E: Endpoint> Cors<E> {
-    /// Where the app is named within the request. A preflight does not show it, and tells nothing: it is allowed to all; the
-    /// answer itself may be read by who is allowed by the app that it turns out to be.
-    async fn ask_inside(
-        &self,
-        mut request: Request,
-        origin: HeaderValue,
-    ) -> poem::Result<Response> {
-        if is_preflight(&request) {
-            let mut response = StatusCode::NO_CONTENT.into_response();
-            CorsHeaders(Some(origin)).put_on(&mut response, true);
-            return Ok(response);
-        }
-        let shown = Shown::default();
-        request.set_data(shown.clone());
-        let result = self.routes.call(request).await;
-        let headers = CorsHeaders(shown.0.load(Ordering::Relaxed).then_some(origin));
-        match result {
-            Ok(response) => {
-                let mut response = response.into_response();
-                headers.put_on(&mut response, false);
-                Ok(response)
-            }
-            Err(mut error) => {
-                error.set_data(headers);
-                Err(error)
-            }
-        }
-    }
-}
-
-fn is_preflight(request: &Request) -> bool {
+/// Whether the request asks what another one may do.
+pub fn is_preflight(request: &Request) -> bool {
     let headers = request.headers();
     request.method() == Method::OPTIONS
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
-
-/// Whether a key is asked for at this path of an app, so that pages of other origins are refused there by the request itself.
-/// A device shows its registration token instead.
-fn takes_key(path: &str) -> bool {
-    app_id_in(path).is_some() && !path.ends_with("/devices/session")
-}
-
-/// The paths of other systems that browsers use, which name no app.
-fn names_app_inside(path: &str) -> bool {
-    path == "/events" || path == "/devices/refresh-token" || path.starts_with("/web/json/plugin/")
-}
-
-/// Whether the page that asks may read the answer: known when the app is.
-#[derive(Clone, Debug, Default)]
-struct Shown(Arc<AtomicBool>);
 
 /// Lets the page that sent `request`, which names no app in its path, read the answer, if the app allows its origin.
 pub fn show(request: &Request, app: &app::Model) {
@@ -128,30 +110,52 @@ fn is_allowed(app: &app::Model, origin: &HeaderValue) -> bool {
         .any(|allowed| allowed.as_bytes() == origin.as_bytes())
 }
 
-impl<E> Cors<E> {
-    async fn allows(&self, path: &str, origin: &HeaderValue) -> poem::Result<bool> {
-        let Some(id) = app_id_in(path) else {
-            return Ok(false);
-        };
-        let loaded = self.app.load(id).await?;
-        Ok(loaded.is_some_and(|loaded| is_allowed(&loaded.app, origin)))
-    }
+async fn may_read(request: &Request, in_path: InPath, origin: &HeaderValue) -> poem::Result<bool> {
+    let Some(id) = in_path.0 else {
+        return Ok(false);
+    };
+    let loaded = state(request)?.load(id).await?;
+    Ok(loaded.is_some_and(|loaded| is_allowed(&loaded.app, origin)))
 }
 
-/// What tells a browser whether the page may read the answer.
-#[derive(Clone, Debug)]
-pub struct CorsHeaders(Option<HeaderValue>);
+impl Reader {
+    fn of(origin: Option<HeaderValue>, allowed: Option<HeaderValue>) -> Self {
+        Self {
+            is_asked: true,
+            origin,
+            allowed,
+            shown: None,
+        }
+    }
 
-impl CorsHeaders {
-    /// Puts them on `response`.
-    pub fn put_on(&self, response: &mut Response, is_preflight: bool) {
+    /// Whether a preflight is answered for it.
+    pub const fn is_asked(&self) -> bool {
+        self.is_asked
+    }
+
+    /// The same for a failure: that its origin is not allowed, a page may read, where the path tells the app.
+    pub fn of_failure(mut self, error: &poem::Error) -> Self {
+        let is_origin = matches!(error.downcast_ref(), Some(Error::OriginNotAllowed));
+        if is_origin && self.shown.is_none() {
+            self.allowed = self.allowed.or_else(|| self.origin.clone());
+        }
+        self
+    }
+
+    /// Tells the browser by the headers of `response`.
+    pub fn put_on(self, response: &mut Response, is_preflight: bool) {
+        if !self.is_asked {
+            return;
+        }
         let headers = response.headers_mut();
         // Also when the origin is refused: another one's answer differs.
         headers.append(header::VARY, HeaderValue::from_static("Origin"));
-        let Some(allowed) = &self.0 else {
+        let is_shown = |shown: &Shown| shown.0.load(Ordering::Relaxed);
+        let shown = self.shown.as_ref().is_some_and(is_shown);
+        let Some(allowed) = self.allowed.or(self.origin.filter(|_| shown)) else {
             return;
         };
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed.clone());
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         if is_preflight {
             for (name, value) in [
                 (

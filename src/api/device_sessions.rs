@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The operation of devices that have a registration token.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct DeviceSessions;
 
 /// A device that begins a session.

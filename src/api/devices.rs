@@ -2,23 +2,20 @@
 
 use std::sync::Arc;
 
-use entity::{AppId, DeviceId};
+use entity::DeviceId;
 use poem::web::Data;
-use poem_openapi::{
-    OpenApi,
-    param::{Path, Query},
-    payload::Json,
-};
+use poem_openapi::{OpenApi, param::Query, payload::Json};
 
 use crate::{
     api::{
-        auth::{RootKey, SecretKey},
+        auth::SecretKey,
         body::Body,
         device_objects::{
             DeviceObject, DevicesResponse, PushFeedbackRequest, PushFeedbackResponse,
             PushTargetsResponse, UpdateDeviceRequest,
         },
         failure::{Failure, KeyedBody, KeyedItem, KeyedItemBody, KeyedItemQuery, KeyedQuery},
+        item::Item,
         session_objects::LogoutResponse,
         tag::Tag,
         types::{Id, Subject, default_limit},
@@ -29,7 +26,7 @@ use crate::{
 };
 
 /// The operations on devices.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Devices;
 
 type Reply<T, S> = Result<Json<T>, Failure<S>>;
@@ -48,7 +45,6 @@ impl Devices {
         &self,
         Data(app): Data<&Arc<App>>,
         SecretKey(caller): SecretKey,
-        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
         /// Devices of this user only.
         sub: Query<Option<Subject>>,
         /// `next_cursor` of the page before.
@@ -76,8 +72,7 @@ impl Devices {
         &self,
         Data(app): Data<&Arc<App>>,
         SecretKey(caller): SecretKey,
-        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
-        device_id: Path<Id<DeviceId>>,
+        device_id: Item<Id<DeviceId>>,
     ) -> Reply<DeviceObject, KeyedItem> {
         let Id(id) = device_id.0;
         let device = devices::show(app, caller.app.app.id, id).await?;
@@ -94,8 +89,7 @@ impl Devices {
         &self,
         Data(app): Data<&Arc<App>>,
         SecretKey(caller): SecretKey,
-        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
-        device_id: Path<Id<DeviceId>>,
+        device_id: Item<Id<DeviceId>>,
         body: Body<UpdateDeviceRequest>,
     ) -> Reply<DeviceObject, KeyedItemBody> {
         let Id(id) = device_id.0;
@@ -116,8 +110,7 @@ impl Devices {
         &self,
         Data(app): Data<&Arc<App>>,
         SecretKey(caller): SecretKey,
-        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
-        device_id: Path<Id<DeviceId>>,
+        device_id: Item<Id<DeviceId>>,
     ) -> Reply<LogoutResponse, KeyedItem> {
         let Id(id) = device_id.0;
         let revoked = devices::delete(app, &caller, id).await?;
@@ -137,8 +130,7 @@ impl Devices {
         &self,
         Data(app): Data<&Arc<App>>,
         SecretKey(caller): SecretKey,
-        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
-        device_id: Path<Id<DeviceId>>,
+        device_id: Item<Id<DeviceId>>,
     ) -> Reply<LogoutResponse, KeyedItem> {
         let Id(id) = device_id.0;
         let revoked = devices::revoke(app, &caller, id).await?;
@@ -157,7 +149,6 @@ impl Devices {
         &self,
         Data(app): Data<&Arc<App>>,
         SecretKey(caller): SecretKey,
-        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
         /// The user.
         sub: Query<Subject>,
         /// `next_cursor` of the page before.
@@ -186,38 +177,11 @@ impl Devices {
         &self,
         Data(app): Data<&Arc<App>>,
         SecretKey(caller): SecretKey,
-        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
         body: Body<PushFeedbackRequest>,
     ) -> Reply<PushFeedbackResponse, KeyedBody> {
         let tokens = body.value.tokens();
         Ok(Json(
             devices::unregister(app, &caller, &tokens).await?.into(),
         ))
-    }
-
-    /// List the devices of an app, with the root key
-    #[oai(
-        path = "/root/:app_id/devices",
-        method = "get",
-        operation_id = "list_devices_of_app",
-        tag = "Tag::Administration"
-    )]
-    async fn list_all(
-        &self,
-        Data(app): Data<&Arc<App>>,
-        _root: RootKey,
-        app_id: Path<Id<AppId>>,
-        /// `next_cursor` of the page before.
-        cursor: Query<Option<Id<DeviceId>>>,
-        /// Devices on a page.
-        #[oai(
-            default = "default_limit",
-            validator(minimum(value = "1"), maximum(value = "500"))
-        )]
-        limit: Query<u64>,
-    ) -> Reply<DevicesResponse, KeyedItemQuery> {
-        let (Id(id), cursor) = (app_id.0, cursor.0.map(|Id(id)| id));
-        let page = devices::list(app, id, None, cursor, limit.0).await?;
-        Ok(Json(page.into()))
     }
 }

@@ -70,11 +70,6 @@ impl Draft {
         }
     }
 
-    /// The status that it will have.
-    pub const fn status(&self) -> StatusCode {
-        self.status
-    }
-
     /// Makes it the answer to a request; `jitter` seconds keep clients from coming back all at once.
     pub fn respond(self, request_id: &str, jitter: i64) -> Response {
         let retry_after = match self.status {

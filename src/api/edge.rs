@@ -1,25 +1,20 @@
-//! The outermost layer: gives each request its id, its line in the log and its count, and makes every
-//! failure a problem document.
+//! The outermost layer: gives each request its id, its deadline, its line in the log and its count, and each answer the headers that all
+//! have.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{collections::HashMap, marker::PhantomData, sync::Arc, time::Instant};
 
 use entity::RequestId;
 use poem::{
     Endpoint, IntoResponse, PathPattern, Request, Response,
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, Method, header},
 };
-use poem_openapi::error::AuthorizationError;
-use rand::RngExt;
 use store::deadline;
 
 use crate::{
     api::{
-        cors::CorsHeaders,
-        draft::Draft,
+        group::{Ways, failed},
         outage::Outage,
-        problem::is_problem,
-        refused::Refused,
-        request::{RequestName, app_id_in},
+        request::{InPath, Name},
         schema::Schemas,
     },
     app::App,
@@ -27,8 +22,6 @@ use crate::{
 };
 
 const REQUEST_ID: &str = "x-request-id";
-/// Seconds over which clients are spread that come back after an outage.
-const JITTER: i64 = 4;
 
 /// The method, or that it is none that anybody defined: clients choose the word, and the metrics keep each.
 fn known(method: &Method) -> &'static str {
@@ -39,19 +32,24 @@ fn known(method: &Method) -> &'static str {
     found.unwrap_or("other")
 }
 
-/// Wraps the routes.
+/// Wraps the routes. A request that none of them takes is answered in the ways of `W`.
 #[derive(Debug)]
-pub struct Edge<E> {
+pub struct Edge<W, E> {
     pub routes: E,
     pub app: Arc<App>,
     pub schemas: Arc<Schemas>,
     pub table: RouteTable,
-    pub outage: Outage,
+    pub outage: Arc<Outage>,
+    pub ways: PhantomData<W>,
 }
 
 /// The documented form of each route, and its methods, by the pattern that the router knows it by.
 #[derive(Debug, Default)]
 pub struct RouteTable(pub HashMap<String, RouteInfo>);
+
+/// That an operation panicked: what the answer to it carries until it is told as a failure.
+#[derive(Clone, Copy, Debug)]
+pub struct Panicked;
 
 /// A route as it is documented.
 #[derive(Debug)]
@@ -60,7 +58,7 @@ pub struct RouteInfo {
     pub methods: Vec<String>,
 }
 
-impl<E: Endpoint> Endpoint for Edge<E> {
+impl<W: Ways, E: Endpoint> Endpoint for Edge<W, E> {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
@@ -69,60 +67,59 @@ impl<E: Endpoint> Endpoint for Edge<E> {
     }
 }
 
-impl<E: Endpoint> Edge<E> {
+impl<W: Ways, E: Endpoint> Edge<W, E> {
     async fn answer(&self, mut request: Request) -> poem::Result<Response> {
         let started = Instant::now();
-        let id = self.request_id(&request);
+        let name = Name {
+            id: self.request_id(&request).into(),
+            app: self.app.clone(),
+            outage: self.outage.clone(),
+        };
         let method = known(request.method());
-        let app_id = app_id_in(request.uri().path());
-        request.set_data(RequestName(id.clone()));
+        request.set_data(name.clone());
         request.set_data(self.app.clone());
         request.set_data(self.schemas.clone());
 
-        let result = self.routes.call(request).await;
-        let pattern = match &result {
-            Ok(_) => None,
-            Err(error) => error.data::<PathPattern>().cloned(),
-        };
-        let mut response = match result {
-            Ok(response) => response.into_response(),
-            Err(error) => {
-                if lacks_key(&error) {
-                    self.app.metrics.key_refused();
+        let mut response = match self.routes.call(request).await {
+            Ok(response) => {
+                let response = response.into_response();
+                if response.data::<Panicked>().is_some() {
+                    let error = Error::internal("an operation panicked");
+                    failed::<W>(&error.into(), &name)
+                } else {
+                    response
                 }
-                let mut response = self.problem(&error, &id);
-                if let Some(cors) = error.data::<CorsHeaders>() {
-                    cors.put_on(&mut response, false);
+            }
+            Err(error) => {
+                let mut response = failed::<W>(&error, &name);
+                if let Some(pattern) = error.data::<PathPattern>() {
+                    response.set_data(pattern.clone());
                 }
                 response
             }
         };
-        let pattern = pattern.or_else(|| response.data::<PathPattern>().cloned());
-        if response.status().as_u16() >= 400 && !is_problem(&response) {
-            response = Draft::of_status(response.status()).respond(&id, self.jitter());
-        }
+        let pattern = response.data::<PathPattern>();
         let route = pattern.and_then(|pattern| self.table.0.get(&*pattern.0));
-        self.complete(&mut response, &id, route);
+        complete(&mut response, &name.id, route);
 
         let (status, elapsed) = (response.status().as_u16(), started.elapsed());
         let route = route.map_or("-", |route| &route.template);
         self.app
             .metrics
             .answered(method, route, status, elapsed.as_secs_f64());
+        let app_id = response.data::<InPath>().and_then(|in_path| in_path.0);
         tracing::info!(
             method,
             route,
             status,
             duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-            request_id = id,
+            request_id = &*name.id,
             app_id = app_id.map(|id| id.to_string()),
             "request"
         );
         Ok(response)
     }
-}
 
-impl<E> Edge<E> {
     /// The id that the request brings, if it is a sane one, else one of ours.
     fn request_id(&self, request: &Request) -> String {
         let is_sane = |id: &&str| {
@@ -147,66 +144,26 @@ impl<E> Edge<E> {
             str::to_owned,
         )
     }
-
-    fn problem(&self, error: &poem::Error, id: &str) -> Response {
-        let draft = Draft::of(error);
-        if draft.status().is_server_error() {
-            // The answer does not tell the cause: it stands here, once.
-            let cause: &dyn std::error::Error = match error.downcast_ref::<Error>() {
-                Some(Error::Unavailable(cause) | Error::Unconfirmed(cause)) => cause,
-                Some(Error::Internal(cause)) => &**cause,
-                Some(other) => other,
-                None => match error.downcast_ref::<Refused>() {
-                    Some(Refused::StoreDown(cause)) => cause,
-                    Some(other) => other,
-                    None => &UnknownCause,
-                },
-            };
-            if draft.status() != StatusCode::SERVICE_UNAVAILABLE {
-                tracing::error!(request_id = id, error = cause, "request failed");
-            } else if let Some(left_out) = self.outage.tell(Instant::now()) {
-                tracing::error!(request_id = id, error = cause, left_out, "request failed");
-            } else {
-                tracing::debug!(request_id = id, error = cause, "request failed");
-            }
-        }
-        draft.respond(id, self.jitter())
-    }
-
-    fn jitter(&self) -> i64 {
-        self.app.rng.with(|rng| rng.random_range(0..=JITTER))
-    }
-
-    fn complete(&self, response: &mut Response, id: &str, route: Option<&RouteInfo>) {
-        let status = response.status();
-        let headers = response.headers_mut();
-        if let Ok(id) = HeaderValue::from_str(id) {
-            headers.insert(REQUEST_ID, id);
-        }
-        // Tokens and keys are in most answers; what may be kept says so itself.
-        headers
-            .entry(header::CACHE_CONTROL)
-            .or_insert(HeaderValue::from_static("no-store"));
-        headers.insert(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        );
-        if status == 405
-            && let Some(route) = route
-            && let Ok(methods) = HeaderValue::from_str(&route.methods.join(", "))
-        {
-            headers.insert(header::ALLOW, methods);
-        }
-    }
 }
 
-/// Whether the request was refused because no key that is good for it was presented, wherever it was to be.
-fn lacks_key(error: &poem::Error) -> bool {
-    matches!(error.downcast_ref(), Some(Error::InvalidKey))
-        || matches!(error.downcast_ref(), Some(Refused::InvalidKey))
-        || error.is::<AuthorizationError>()
+fn complete(response: &mut Response, id: &str, route: Option<&RouteInfo>) {
+    let status = response.status();
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    // Tokens and keys are in most answers; what may be kept says so itself.
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    if status == 405
+        && let Some(route) = route
+        && let Ok(methods) = HeaderValue::from_str(&route.methods.join(", "))
+    {
+        headers.insert(header::ALLOW, methods);
+    }
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("a failure of the framework")]
-struct UnknownCause;

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use poem::{error::MethodNotAllowedError, http::StatusCode};
+use poem::http::StatusCode;
 use poem_openapi::{
     ApiResponse,
     registry::{MetaMediaType, MetaResponse, MetaResponses, Registry},
@@ -89,14 +89,6 @@ impl<S> From<Error> for Failure<S> {
 impl<S> From<Refused> for Failure<S> {
     fn from(refused: Refused) -> Self {
         Self(refused.into(), PhantomData)
-    }
-}
-
-impl<S> Failure<S> {
-    /// Refuses a HEAD where GET changes something, which a HEAD must not (RFC 9110 section 9.2.1); the framework would serve
-    /// it by the GET.
-    pub fn no_head() -> Self {
-        Self(MethodNotAllowedError.into(), PhantomData)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod algorithm_names;
 mod app_examples;
+mod app_info;
 pub mod app_key_objects;
 mod app_keys;
 pub mod app_objects;
@@ -13,10 +14,14 @@ mod cors;
 mod device_objects;
 mod device_sessions;
 mod devices;
+mod document;
 mod draft;
 mod edge;
 mod failure;
 mod foreign;
+mod group;
+mod item;
+mod jwks;
 mod outage;
 mod problem;
 mod public_key_objects;
@@ -33,23 +38,26 @@ mod tag;
 mod translate;
 pub mod types;
 
-use std::sync::Arc;
+use std::{marker::PhantomData, sync::Arc};
 
 use poem::{
-    Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, endpoint::make_sync, get,
-    http::Method, middleware::CatchPanic,
+    Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response, Route,
+    endpoint::make_sync, get, http::StatusCode, middleware::CatchPanic,
 };
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService, registry::Registry};
 
 use crate::{
     api::{
+        app_info::AppInfo,
         app_keys::AppKeys,
         apps::Apps,
         cors::Cors,
         device_sessions::DeviceSessions,
         devices::Devices,
-        edge::{Edge, RouteInfo, RouteTable},
-        foreign::{kecak::Kecak, scaem::Scaem, smart_app_push::SmartAppPush, spotflow::Spotflow},
+        edge::{Edge, Panicked, RouteInfo, RouteTable},
+        foreign::Foreign,
+        group::{Group, Ways, is_safe_get, pattern},
+        jwks::Jwks,
         root::Root,
         schema::Schemas,
         service::Service,
@@ -59,20 +67,51 @@ use crate::{
     app::App,
 };
 
+/// Every operation, in the ways of its group.
 type Api = (
-    Sessions,
-    Apps,
-    Devices,
-    DeviceSessions,
-    AppKeys,
-    SigningKeys,
-    Root,
-    SmartAppPush,
-    Spotflow,
-    Kecak,
-    Scaem,
-    Service,
+    Group<ByAppKey, (Sessions, AppInfo, Devices)>,
+    Group<ByDevice, DeviceSessions>,
+    Group<ToEverybody, Jwks>,
+    Group<Native, (Apps, AppKeys, SigningKeys, Root, Service)>,
+    Foreign,
 );
+
+/// The ways of what pages do not call: the administration, and the service itself.
+#[derive(Debug)]
+enum Native {}
+
+impl Ways for Native {
+    const APP_IN_PATH: bool = false;
+    const CORS: Cors = Cors::Nobody;
+}
+
+/// The ways of what is done with a key of the app in the path.
+#[derive(Debug)]
+enum ByAppKey {}
+
+impl Ways for ByAppKey {
+    const APP_IN_PATH: bool = true;
+    const ELSEWHERE: &[&str] = &["/app/", "/app/:param0/", "/app/:param0/*rest"];
+    const CORS: Cors = Cors::KeyOfApp;
+}
+
+/// The ways of what a device does, which shows its registration token.
+#[derive(Debug)]
+enum ByDevice {}
+
+impl Ways for ByDevice {
+    const APP_IN_PATH: bool = true;
+    const CORS: Cors = Cors::App;
+}
+
+/// The ways of what everybody may read of an app.
+#[derive(Debug)]
+enum ToEverybody {}
+
+impl Ways for ToEverybody {
+    const APP_IN_PATH: bool = true;
+    const CORS: Cors = Cors::Everybody;
+}
 
 /// What somebody sees who opens the server in a browser.
 const FRONT: &str = include_str!("front.html");
@@ -100,7 +139,7 @@ impl<S: Endpoint<Output = Response>> Endpoint for Routes<S> {
 /// Everything that the server answers.
 pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
     let service = service();
-    let spec = service.spec();
+    let spec = openapi();
     let docs = service.swagger_ui();
     let spec_endpoint = make_sync(move |_| {
         Response::builder()
@@ -121,16 +160,18 @@ pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
         service: service.into_endpoint(),
         pages,
     };
-    let routes = routes.with(CatchPanic::new());
+    let panicked = |_| {
+        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        response.set_data(Panicked);
+        response
+    };
     Edge {
-        routes: Cors {
-            routes,
-            app: app.clone(),
-        },
+        routes: routes.with(CatchPanic::new().with_handler(panicked)),
         app,
         schemas: Arc::new(schemas()),
         table: route_table(),
         outage: Default::default(),
+        ways: PhantomData::<Native>,
     }
 }
 
@@ -150,30 +191,13 @@ pub fn metrics_endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
 
 /// The OpenAPI document.
 pub fn openapi() -> String {
-    service().spec()
+    document::refined(&service().spec())
 }
 
 fn service() -> OpenApiService<Api, ()> {
-    OpenApiService::new(
-        (
-            Sessions,
-            Apps,
-            Devices,
-            DeviceSessions,
-            AppKeys,
-            SigningKeys,
-            Root,
-            SmartAppPush,
-            Spotflow,
-            Kecak,
-            Scaem,
-            Service,
-        ),
-        "renewd",
-        env!("CARGO_PKG_VERSION"),
-    )
-    .description("JWT sessions with single-use refresh tokens.")
-    .license(LicenseObject::new("MIT OR Apache-2.0"))
+    OpenApiService::new(Api::default(), "renewd", env!("CARGO_PKG_VERSION"))
+        .description("JWT sessions with single-use refresh tokens.")
+        .license(LicenseObject::new("MIT OR Apache-2.0"))
 }
 
 fn schemas() -> Schemas {
@@ -182,33 +206,22 @@ fn schemas() -> Schemas {
     Schemas::new(registry)
 }
 
-/// poem-openapi gives the router its own names for the parameters of a path: `/app/:param0/renew`.
 fn route_table() -> RouteTable {
     let paths = <Api as OpenApi>::meta()
         .into_iter()
         .flat_map(|api| api.paths);
     let mut table = RouteTable::default();
     for path in paths {
-        let mut count = 0;
-        let segments = path.path.split('/').map(|segment| {
-            if segment.starts_with('{') {
-                count += 1;
-                format!(":param{}", count - 1)
-            } else {
-                segment.to_owned()
-            }
-        });
-        let pattern = segments.collect::<Vec<_>>().join("/");
-        let info = table.0.entry(pattern).or_insert_with(|| RouteInfo {
-            template: path.path.clone(),
-            methods: Vec::new(),
-        });
+        let info = table
+            .0
+            .entry(pattern(&path.path))
+            .or_insert_with(|| RouteInfo {
+                template: path.path.clone(),
+                methods: Vec::new(),
+            });
         let methods = path.operations.iter().map(|operation| &operation.method);
         info.methods.extend(methods.map(ToString::to_string));
-        let get = Method::GET;
-        let mut operations = path.operations.iter();
-        if operations.any(|operation| operation.method == get && !operation.deprecated) {
-            // The router serves it wherever GET is. A GET that is deprecated is one that changes something.
+        if path.operations.iter().any(is_safe_get) {
             info.methods.push("HEAD".to_owned());
         }
         info.methods.sort();

@@ -1,6 +1,5 @@
 //! Errors as the HTTP contract has them: RFC 9457 problem documents.
 
-use poem::Response;
 use poem_openapi::{Enum, Object, types::Example};
 
 /// The media type of problem documents.
@@ -67,11 +66,6 @@ pub enum Code {
     TooManyRequests,
     Internal,
     Unavailable,
-}
-
-/// Whether the response is a problem document already.
-pub fn is_problem(response: &Response) -> bool {
-    response.content_type() == Some(PROBLEM_JSON)
 }
 
 impl Example for Problem {

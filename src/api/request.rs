@@ -1,14 +1,52 @@
-//! What a request says of itself: its id, and the app that its path names.
+//! What is known of a request before its operation is called.
+
+use std::{sync::Arc, time::Instant};
 
 use entity::AppId;
+use poem::Request;
+use rand::RngExt;
 
-/// The id of a request, for all that handle it.
+use crate::{api::outage::Outage, app::App, error::Error};
+
+/// Seconds over which clients are spread that come back after an outage.
+const JITTER: i64 = 4;
+
+/// The app that the path of a request names, in groups of routes where a path does; none if it names none that there could be.
+#[derive(Clone, Copy, Debug)]
+pub struct InPath(pub Option<AppId>);
+
+/// The id of a request, and what tells of its failure.
 #[derive(Clone, Debug)]
-pub struct RequestName(pub String);
+pub struct Name {
+    pub id: Arc<str>,
+    pub app: Arc<App>,
+    pub outage: Arc<Outage>,
+}
 
-/// The app that a path under `/app` names, or under `/workspaces`, as Spotflow calls apps.
-pub fn app_id_in(path: &str) -> Option<AppId> {
-    let rest = path.strip_prefix("/app/");
-    let rest = rest.or_else(|| path.strip_prefix("/workspaces/"))?;
-    rest.split('/').next()?.parse().ok()
+impl Name {
+    /// That of `request`.
+    ///
+    /// # Errors
+    /// Never, but for a defect of ours.
+    pub fn of(request: &Request) -> Result<Self, Error> {
+        let name = request.data::<Self>().cloned();
+        name.ok_or_else(|| Error::internal("the request has no name"))
+    }
+
+    /// Writes the cause of a failure of ours to the log, which the answer does not tell. Of an outage a line now and then is enough.
+    pub fn log_failure(&self, is_outage: bool, cause: &(dyn std::error::Error + 'static)) {
+        let request_id = &*self.id;
+        if !is_outage {
+            tracing::error!(request_id, error = cause, "request failed");
+        } else if let Some(left_out) = self.outage.tell(Instant::now()) {
+            tracing::error!(request_id, error = cause, left_out, "request failed");
+        } else {
+            tracing::debug!(request_id, error = cause, "request failed");
+        }
+    }
+
+    /// Seconds that keep clients from coming back all at once.
+    pub fn jitter(&self) -> i64 {
+        self.app.rng.with(|rng| rng.random_range(0..=JITTER))
+    }
 }

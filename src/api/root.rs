@@ -15,7 +15,7 @@ use crate::{
     api::{
         auth::RootKey,
         body::MaybeBody,
-        failure::{Failure, Keyed, KeyedBodyChange, KeyedItem, KeyedQuery, Open},
+        failure::{Failure, Keyed, KeyedBodyChange, KeyedItem, KeyedQuery},
         tag::Tag,
         types::{Id, StatusResponse, default_limit},
     },
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The operations on the server as a whole.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Root;
 
 type Reply<T, S> = Result<Json<T>, Failure<S>>;
@@ -142,11 +142,6 @@ impl Root {
     ) -> Reply<RotateRootResponse, Keyed> {
         let key = root_key::rotate(app, &actor, 0).await?;
         Ok(Json(RotateRootResponse::of(key.reveal())))
-    }
-
-    #[oai(path = "/rotate", method = "head", hidden)]
-    async fn rotate_get_head(&self) -> Result<(), Failure<Open>> {
-        Err(Failure::no_head())
     }
 
     /// End every session of an app

@@ -2,9 +2,9 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use entity::{AppId, SessionId, app_key};
+use entity::{SessionId, app_key};
 use poem::{Request, web::Data};
-use poem_openapi::{OpenApi, param::Path, payload::Json, types::MaybeUndefined};
+use poem_openapi::{OpenApi, payload::Json, types::MaybeUndefined};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
         body::Body,
         client::client,
         failure::{Failure, KeyedBody, KeyedItemBody},
+        item::Item,
         session_objects::{
             AmendRequest, GetSessionRequest, GetSessionResponse, GrantResponse, LogoutRequest,
             LogoutResponse, RenewRequest, SignRequest, VerifyRequest, VerifyResponse,
@@ -27,7 +28,7 @@ use crate::{
 };
 
 /// The operations on sessions.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Sessions;
 
 type Reply<T, S> = Result<Json<T>, Failure<S>>;
@@ -43,7 +44,6 @@ impl Sessions {
         &self,
         Data(app): Data<&Arc<App>>,
         SecretKey(caller): SecretKey,
-        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
         body: Body<SignRequest>,
     ) -> Result<Written<GrantResponse>, Failure<KeyedBody>> {
         if body.bytes > MAX_CLAIM_BYTES {
@@ -75,7 +75,6 @@ impl Sessions {
         Data(app): Data<&Arc<App>>,
         request: &Request,
         AnyKey(caller): AnyKey,
-        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
         body: Body<RenewRequest>,
     ) -> Result<Written<GrantResponse>, Failure<KeyedBody>> {
         let RenewRequest {
@@ -103,7 +102,6 @@ impl Sessions {
         &self,
         Data(app): Data<&Arc<App>>,
         AnyKey(caller): AnyKey,
-        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
         body: Body<VerifyRequest>,
     ) -> Reply<VerifyResponse, KeyedBody> {
         let verified = Box::pin(sessions::verify(app, &caller.app, &body.value.token)).await?;
@@ -120,7 +118,6 @@ impl Sessions {
         &self,
         Data(app): Data<&Arc<App>>,
         AnyKey(caller): AnyKey,
-        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
         body: Body<LogoutRequest>,
     ) -> Reply<LogoutResponse, KeyedBody> {
         Ok(Json(end(app, &caller, body.value).await?))
@@ -136,7 +133,6 @@ impl Sessions {
         &self,
         Data(app): Data<&Arc<App>>,
         AnyKey(caller): AnyKey,
-        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
         body: Body<LogoutRequest>,
     ) -> Reply<LogoutResponse, KeyedBody> {
         Ok(Json(end(app, &caller, body.value).await?))
@@ -154,7 +150,6 @@ impl Sessions {
         &self,
         Data(app): Data<&Arc<App>>,
         SecretKey(caller): SecretKey,
-        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
         body: Body<GetSessionRequest>,
     ) -> Reply<GetSessionResponse, KeyedBody> {
         let GetSessionRequest { sub, cursor, limit } = body.value;
@@ -175,8 +170,7 @@ impl Sessions {
         &self,
         Data(app): Data<&Arc<App>>,
         SecretKey(caller): SecretKey,
-        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
-        session_id: Path<Id<SessionId>>,
+        session_id: Item<Id<SessionId>>,
         body: Body<AmendRequest>,
     ) -> Reply<StatusResponse, KeyedItemBody> {
         let AmendRequest { personal, custom } = body.value;

@@ -9,7 +9,7 @@ use poem_openapi::{Enum, Object, OpenApi, param::Path, payload::Json, types::Exa
 use crate::{
     api::{
         auth::RootKey,
-        failure::{Failure, KeyedChange, KeyedItem, Open},
+        failure::{Failure, KeyedChange, KeyedItem},
         tag::Tag,
         types::{Id, StatusResponse},
     },
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The operations on signing keys.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct SigningKeys;
 
 type Reply<T, S> = Result<Json<T>, Failure<S>>;
@@ -149,11 +149,6 @@ impl SigningKeys {
     ) -> Reply<RotatePkiResponse, KeyedChange> {
         let Id(id) = app_id.0;
         Ok(Json(rotate_pki(app, &actor, id).await?))
-    }
-
-    #[oai(path = "/:app_id/rotate/pki", method = "head", hidden)]
-    async fn rotate_pki_head(&self) -> Result<(), Failure<Open>> {
-        Err(Failure::no_head())
     }
 
     /// Revoke a signing key

@@ -2,7 +2,7 @@
 
 use poem_openapi::Tags;
 
-/// What an operation is about.
+/// What an operation is about, in the order in which Swagger UI shows it.
 #[derive(Debug, Tags)]
 pub enum Tag {
     /// Sessions: sign, renew, verify, end
@@ -23,4 +23,19 @@ pub enum Tag {
     Spotflow,
     /// The service itself
     Service,
+}
+
+impl Tag {
+    /// The order of the sections.
+    pub const ORDER: [&str; 9] = [
+        "Sessions",
+        "Keys",
+        "Devices",
+        "Administration",
+        "Service",
+        "SmartAppPush",
+        "Kecak",
+        "Scaem",
+        "Spotflow",
+    ];
 }

@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// The operations of Kecak Mobile.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Kecak;
 
 type Reply<T, S> = Result<Json<T>, Failure<S>>;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The operations of SCAEM.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Scaem;
 
 type Reply<T> = Result<Json<T>, Failure<KeyedItemChange>>;

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The operations of SmartAppPush.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct SmartAppPush;
 
 /// What `params` of an event may be: they are read, and not kept.

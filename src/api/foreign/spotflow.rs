@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use entity::{AppId, RegistrationTokenId, Timestamp};
+use entity::{RegistrationTokenId, Timestamp};
 use poem::web::Data;
-use poem_openapi::{ApiResponse, Object, OpenApi, param::Path, payload::Json, types::Example};
+use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json, types::Example};
 use uuid::{Builder, Variant, Version};
 
 use crate::{
@@ -14,16 +14,20 @@ use crate::{
         failure::{Failure, Refresh, Registration},
         refused::Refused,
         tag::Tag,
-        types::{Id, JsonObject},
+        types::JsonObject,
     },
     app::App,
     devices::registration::{self, Created, NewRegistration, Refreshed},
     error::Error,
 };
 
-/// The operations of Spotflow.
-#[derive(Debug)]
-pub struct Spotflow;
+/// The operation of Spotflow that takes a token alone.
+#[derive(Debug, Default)]
+pub struct RefreshRegistration;
+
+/// The operation of Spotflow on a workspace.
+#[derive(Debug, Default)]
+pub struct CreateRegistration;
 
 /// A registration token that is to be refreshed.
 #[derive(Debug, Object)]
@@ -99,7 +103,7 @@ enum RefreshReply {
 }
 
 #[OpenApi(tag = "Tag::Spotflow")]
-impl Spotflow {
+impl RefreshRegistration {
     /// Refresh a registration token
     ///
     /// Needs nothing but the token. Until the grace of the app is over, the token that was refreshed may be presented again,
@@ -121,7 +125,10 @@ impl Spotflow {
         };
         Ok(reply(Json(refreshed.into())))
     }
+}
 
+#[OpenApi(tag = "Tag::Spotflow")]
+impl CreateRegistration {
     /// Create a registration token
     ///
     /// `claims` and `audiences` hold for all tokens that follow this one. Of a device that has one, too: what it has is dead then. Of several that do so at once for one device, one wins, and the
@@ -135,7 +142,6 @@ impl Spotflow {
         &self,
         Data(app): Data<&Arc<App>>,
         WorkspaceKey(caller): WorkspaceKey,
-        #[oai(name = "app_id")] _app_id: Path<Id<AppId>>,
         ForeignBody(request): ForeignBody<RegistrationTokenRequest>,
     ) -> Result<Json<RegistrationTokenResponse>, Failure<Registration>> {
         let new = NewRegistration {

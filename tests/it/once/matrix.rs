@@ -76,6 +76,8 @@ struct Operation {
     wants_referer: bool,
     /// A body as the document shows it.
     body: Option<Value>,
+    /// Whether the document says that a body has no further members.
+    is_closed: bool,
     statuses: Vec<u16>,
 }
 
@@ -108,8 +110,9 @@ impl Operation {
         let name = |one: &&Value| one["name"].as_str().unwrap().to_owned();
         let required = query.iter().filter(|one| one["required"] == true);
         let schema = operation.pointer("/requestBody/content/application~1json/schema/$ref");
+        let schema = schema.map(|name| document.pointer(&name.as_str().unwrap()[1..]).unwrap());
+        let closed = |schema: &Value| schema["additionalProperties"] == false;
         let example = schema.map(|schema| {
-            let schema = document.pointer(&schema.as_str().unwrap()[1..]).unwrap();
             let mut example = schema["example"].clone();
             // A member that is null is one that was left out.
             let members = example.as_object_mut().unwrap();
@@ -126,6 +129,7 @@ impl Operation {
             required: required.map(name).collect(),
             wants_referer: others.iter().any(|one| one["name"] == "Referer"),
             body: example,
+            is_closed: schema.is_some_and(closed),
             statuses: statuses.map(|status| status.parse().unwrap()).collect(),
         }
     }
@@ -341,6 +345,15 @@ async fn bad_input_has_a_documented_answer() {
         if let Some(example) = &operation.body {
             let mut unknown = example.clone();
             unknown["a-member-of-nobody"] = Value::Null;
+            let answer = client
+                .send(operation.method.clone(), &good, JSON, unknown.to_string())
+                .await;
+            let is_refused = answer.status == 400 && answer.raw.contains("a-member-of-nobody");
+            assert_eq!(
+                is_refused, operation.is_closed,
+                "{}: {}",
+                operation.name, answer.raw
+            );
             let large = format!("{{\"a\":\"{}\"}}", "x".repeat(65_536));
             let mut bodies = vec![
                 (JSON, String::new()),

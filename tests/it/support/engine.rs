@@ -66,6 +66,11 @@ pub fn database_url(data: &Path) -> String {
         execute(&nodes[0], vec![format!("CREATE {kind} {name}")]);
     }
     let node = &nodes[*call % nodes.len()];
+    if *node != nodes[0] {
+        // It is to have heard of the database.
+        let wait = ["SET SESSION wsrep_sync_wait = 7", "SELECT 1"];
+        execute(node, wait.map(str::to_owned).into());
+    }
     *call += 1;
     if is_mysql {
         let (server, _) = node.rsplit_once('/').unwrap();
