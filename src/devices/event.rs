@@ -8,7 +8,7 @@ use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 
 use super::{
     Details,
-    merge::is_bare,
+    merge::Held,
     push_token::Presented,
     rows::{commit, known, raced, seen},
 };
@@ -122,17 +122,17 @@ async fn attempt(
             Some(note(&transaction, read.clone(), &read, sighting, now).await?)
         }
         Some(read) if read.is_disabled() => return Ok(Seen::again(read.id)),
-        Some(read) if is_bare(&transaction, &read, now).await? => {
-            let row = device::Model {
-                sub: sighting.sub.clone(),
-                ..read.clone()
-            };
-            Some(note(&transaction, row, &read, sighting, now).await?)
-        }
-        Some(mut row) => {
-            row.drop_push_token();
-            device::save(&transaction, row).await?;
-            None
+        Some(read) => {
+            let held = Held::read(&transaction, read, now).await?;
+            let mut row = held.row.clone();
+            if held.is_bare {
+                row.sub.clone_from(&sighting.sub);
+                Some(note(&transaction, row, &held.row, sighting, now).await?)
+            } else {
+                row.drop_push_token();
+                device::save(&transaction, row).await?;
+                None
+            }
         }
         None => match late(&transaction, app_id, &token, sighting).await? {
             Some(row) => {

@@ -10,7 +10,8 @@ use entity::{
 use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 
 use super::{
-    merge::{is_bare, may_merge, merge},
+    identify::{Found, Report, identify},
+    merge::{Held, merge},
     push_token::Presented,
     rows::{commit, known, raced, seen},
 };
@@ -125,45 +126,31 @@ async fn named(
 ) -> Result<Named> {
     let (app_id, sub) = (session.app_id, session.sub.as_str());
     let name = Name { sub, client_id };
+    let report = Report {
+        name,
+        session_device: session.device_id,
+    };
     let marks = Marks {
-        id: session.device_id,
+        id: report.session_device,
         name: Some(name),
         push_tokens: &token.macs,
     };
-    let (mut called, mut others, mut is_tied) = (None, Vec::new(), false);
+    let mut found = Vec::new();
     for row in known(db, app_id, marks).await? {
-        let is_of_session = session.device_id == Some(row.id);
-        is_tied |= is_of_session;
-        // It was not asked for its name before: the session is on it, or it was known by its token alone until now.
-        let is_nameless = row.client_id.is_none();
-        if name.is_of(&row) {
-            called = Some(row);
-        } else if is_of_session && is_nameless && row.sub.as_deref() == Some(sub) {
-            others.insert(0, row);
-        } else if token.is_of(&row) {
-            let is_theirs = row.sub.is_none() || row.sub.as_deref() == Some(sub);
-            if is_nameless && (is_theirs || is_bare(db, &row, now).await?) {
-                others.push(row);
-            } else {
-                // Another device had the token: whoever presents it last has it.
-                release(db, row).await?;
-            }
-        }
+        found.push(Found::new(Held::read(db, row, now).await?, token));
     }
-    let mut others = others.into_iter();
-    let mut read = called.or_else(|| others.next());
-    for other in others {
-        // Whatever of them is taken for this device is the user's.
-        match read.take() {
-            Some(kept) if may_merge(db, &other, &kept, now).await? => {
-                read = Some(merge(db, other, kept).await?);
-            }
-            kept => {
-                if token.is_of(&other) {
-                    release(db, other).await?;
-                }
-                read = kept;
-            }
+    let is_tied = found
+        .iter()
+        .any(|found| session.device_id == Some(found.held.row.id));
+    let identified = identify(report, found);
+    for mut loser in identified.losers {
+        loser.drop_push_token();
+        device::save(db, loser).await?;
+    }
+    let mut read = identified.device;
+    for part in identified.parts {
+        if let Some(device) = read.take() {
+            read = Some(merge(db, part, device).await?);
         }
     }
     let is_new = read.is_none();
@@ -194,11 +181,4 @@ async fn named(
         is_new,
         is_tied,
     })
-}
-
-/// Lets another device have its push token. It keeps all the rest.
-async fn release(db: &impl ConnectionTrait, mut row: device::Model) -> Result<()> {
-    row.drop_push_token();
-    device::save(db, row).await?;
-    Ok(())
 }

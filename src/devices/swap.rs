@@ -8,7 +8,7 @@ use entity::{
 use store::Transaction;
 
 use super::{
-    merge::{is_bare, may_merge, merge},
+    merge::{Held, may_merge, merge},
     push_token::Presented,
     rows::{commit, known, raced, seen},
 };
@@ -107,9 +107,13 @@ async fn unite(
     }
     let age = |row: &device::Model| (row.first_seen_at, row.id);
     let are_of_two = old.sub.is_some() && new.sub.is_some() && old.sub != new.sub;
+    let (old, new) = (
+        Held::read(db, old, now).await?,
+        Held::read(db, new, now).await?,
+    );
     // Whoever has two push tokens moves them, and nothing else: what is in use stays, under its id.
-    let is_old_gone = match (is_bare(db, &old, now).await?, is_bare(db, &new, now).await?) {
-        (true, true) => Some(are_of_two || age(&old) < age(&new)),
+    let is_old_gone = match (old.is_bare, new.is_bare) {
+        (true, true) => Some(are_of_two || age(&old.row) < age(&new.row)),
         (true, false) => Some(true),
         (false, true) if !are_of_two => Some(false),
         (false, _) => None,
@@ -119,14 +123,14 @@ async fn unite(
     } else {
         (&new, &old)
     };
-    if is_old_gone.is_some() && may_merge(db, gone, kept, now).await? {
-        let merged = merge(db, gone.clone(), kept.clone()).await?;
+    if is_old_gone.is_some() && may_merge(gone, kept) {
+        let merged = merge(db, gone.row.clone(), kept.row.clone()).await?;
         // Of nobody until now: of whoever says so.
         let sub = merged.sub.clone().or(user);
         return Ok(device::Model { sub, ..merged });
     }
-    let mut old = old;
+    let mut old = old.row;
     old.drop_push_token();
     device::save(db, old).await?;
-    Ok(new)
+    Ok(new.row)
 }
