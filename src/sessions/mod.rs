@@ -14,6 +14,7 @@ mod renew;
 #[cfg(test)]
 mod renewable_tests;
 pub mod renewal;
+pub mod row;
 mod sign;
 pub mod statements;
 mod tokens;

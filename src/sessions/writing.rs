@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::{
     renewal::Outcome,
-    statements::{self, Row},
+    row::Row,
+    statements,
     work::{Begun, Done, Ended, Work, begin, end, only_app, renew},
 };
 use crate::audit::{self, Action, Event};
