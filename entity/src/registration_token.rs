@@ -1,4 +1,4 @@
-//! `registration_token`: one row a device, the lineage of its registration tokens. No token is stored.
+//! `registration_token`: one row a device: the token family of its registration tokens. No token is stored.
 
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect, Select,
@@ -13,11 +13,11 @@ const KEEP: Span = Span::seconds(30 * 86_400);
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "registration_token")]
 pub struct Model {
-    /// In each token of the lineage: it is found without its app.
+    /// It is in each token of the family: the row is found without its app.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: RegistrationTokenId,
     pub app_id: AppId,
-    /// A device has one lineage.
+    /// A device has one token family.
     pub device_id: DeviceId,
     pub current_hash: SecretHash,
     /// The token that the current one replaced, while it may be presented again.
@@ -25,13 +25,13 @@ pub struct Model {
     pub parent_until: Option<Timestamp>,
     /// Refreshes so far.
     pub generation: i64,
-    /// The app's count of flushes when the lineage began.
+    /// The app's count of flushes when the token family began.
     pub flush_count: i64,
     pub began_at: Timestamp,
     /// When the current token was issued, and when it ends by itself.
     pub issued_at: Timestamp,
     pub expires_at: Option<Timestamp>,
-    /// Seconds for which each token of the lineage lives; `None`: as the app's policy says.
+    /// Seconds for which each token of the family lives; `None`: as the app's policy says.
     pub lifetime: Option<i64>,
     pub allow_on_behalf_of_registration: bool,
     /// The subject of its sessions, which never changes. `None`: it began in a release that did not tell.
@@ -52,7 +52,7 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// The lineage of this id, of any app: whoever calls compares its hashes.
+/// The token family of this id, of any app: whoever calls compares its hashes.
 ///
 /// # Errors
 /// Those of the store.
@@ -63,7 +63,7 @@ pub async fn find(
     Entity::find_by_id(id).one(db).await
 }
 
-/// The lineage of the device.
+/// The token family of the device.
 ///
 /// # Errors
 /// Those of the store.
@@ -106,7 +106,7 @@ pub async fn advance(db: &impl ConnectionTrait, read: &Model, next: &Model) -> R
     Ok(update.exec(db).await?.rows_affected == 1)
 }
 
-/// Removes the lineage that was read, if no token of it was refreshed since: another one takes its place. `false` otherwise.
+/// Removes the token family that was read, if no token of it was refreshed since: another one takes its place. `false` otherwise.
 ///
 /// # Errors
 /// Those of the store.
@@ -118,7 +118,7 @@ pub async fn remove(db: &impl ConnectionTrait, read: &Model) -> Result<bool, DbE
     Ok(delete.exec(db).await?.rows_affected == 1)
 }
 
-/// Ends the lineage of the device. `false` when it has none that is live.
+/// Ends the token family of the device. `false` when it has none that is live.
 ///
 /// # Errors
 /// Those of the store.
@@ -134,7 +134,7 @@ pub async fn revoke_of_device(
     Ok(ended.exec(db).await?.rows_affected == 1)
 }
 
-/// Whether the device has a lineage that was not ended.
+/// Whether the device has a token family that was not ended.
 ///
 /// # Errors
 /// Those of the store.
@@ -147,7 +147,7 @@ pub async fn lives_on(
     Ok(found.is_some_and(|row| row.revoked_at.is_none()))
 }
 
-/// Ends at most `limit` lineages of the app; gives the number.
+/// Ends at most `limit` token families of the app; gives the number.
 ///
 /// # Errors
 /// Those of the store.
@@ -165,7 +165,7 @@ pub async fn revoke_in(
     Ok(ended.rows_affected)
 }
 
-/// Ends every lineage of every app; gives the number.
+/// Ends every token family of every app; gives the number.
 ///
 /// # Errors
 /// Those of the store.
@@ -183,12 +183,12 @@ fn end(now: Timestamp) -> sea_orm::UpdateMany<Entity> {
         .filter(Column::RevokedAt.is_null())
 }
 
-/// When the row of a lineage may go that ends then.
+/// When the row of a token family that ends at this time may go.
 pub fn purge_at(end: Timestamp) -> Timestamp {
     end + KEEP
 }
 
-/// Removes at most `limit` lineages whose time is over; gives the number.
+/// Removes at most `limit` token families whose time is over; gives the number.
 ///
 /// # Errors
 /// Those of the store.

@@ -16,7 +16,7 @@ use crate::{
         request::{RequestName, app_id_in},
     },
     app::App,
-    apps::{Caller, Presented, authenticate, authenticate_root},
+    apps::{Caller, PresentedKey, authenticate, authenticate_root},
     audit::Actor,
     error::Error,
 };
@@ -128,12 +128,12 @@ async fn check_any(request: &Request, key: ApiKey) -> poem::Result<Caller> {
 }
 
 /// The key of a request, bare, as Bearer, or as SCAEM's clients write it.
-pub fn presented(app: &App, request: &Request, key: &ApiKey) -> Presented {
+pub fn presented(app: &App, request: &Request, key: &ApiKey) -> PresentedKey {
     let bare = bare(&key.key);
     let bare = bare.strip_prefix("api_key|").unwrap_or(bare);
     // An Origin that is no text is one that no app allows.
     let origin = request.headers().get(header::ORIGIN);
-    Presented {
+    PresentedKey {
         key: PlainSecret::from_text(bare),
         origin: origin.map(|origin| origin.to_str().unwrap_or_default().to_owned()),
         request_id: request.data::<RequestName>().map(|name| name.0.clone()),

@@ -25,7 +25,7 @@ pub struct Caller {
 
 /// A key as it was presented, and on which request.
 #[derive(Clone, Debug)]
-pub struct Presented {
+pub struct PresentedKey {
     pub key: PlainSecret,
     /// `Origin`, which a browser sends.
     pub origin: Option<String>,
@@ -39,7 +39,7 @@ pub struct Presented {
 ///
 /// # Errors
 /// When the key is not one of the app, or the origin is not allowed; those of the store.
-pub async fn authenticate(app: &App, id: AppId, presented: Presented) -> Result<Caller> {
+pub async fn authenticate(app: &App, id: AppId, presented: PresentedKey) -> Result<Caller> {
     let now = app.clock.now();
     let key = &presented.key;
     // Garbage, and keys of another kind, do not reach the store.
@@ -138,7 +138,7 @@ impl Caller {
 ///
 /// # Errors
 /// When it is none; those of the store.
-pub async fn authenticate_root(app: &App, presented: Presented) -> Result<Actor> {
+pub async fn authenticate_root(app: &App, presented: PresentedKey) -> Result<Actor> {
     let found = find_root(app, &presented.key).await?;
     let (request_id, ip) = (presented.request_id, presented.ip);
     match found {

@@ -38,11 +38,11 @@ pub async fn create(app: &App, actor: &Actor, new: NewApp) -> Result<Created> {
     new.clone().into_row(id, now)?;
     // Once, and before anything waits for the store: to draw an RSA key takes seconds on a slow machine.
     let private = signing::draw(app, new.algorithm).await?;
-    app.retry(|| attempt(app, actor, new.clone(), &private))
+    app.retry(|| insert(app, actor, new.clone(), &private))
         .await
 }
 
-async fn attempt(app: &App, actor: &Actor, new: NewApp, private: &PrivateKey) -> Result<Created> {
+async fn insert(app: &App, actor: &Actor, new: NewApp, private: &PrivateKey) -> Result<Created> {
     let now = app.clock.now();
     let algorithm = new.algorithm;
     let id = app.rng.with(|rng| AppId::mint(now, rng));

@@ -105,12 +105,12 @@ impl NewAppKey {
 /// # Errors
 /// When there is no such app, or it has as many keys as it may have, or with every rule that the key breaks; those of the store.
 pub async fn create(app: &App, actor: &Actor, id: AppId, new: NewAppKey) -> Result<MadeKey> {
-    let attempt = async || {
+    let make = async || {
         let made = new.clone().draw(app, id, app.clock.now())?;
         let revision = Revision::begin(app, actor, id).await?;
         hand_out(revision, id, made, Action::AppKeyCreate).await
     };
-    app.retry(attempt).await
+    app.retry(make).await
 }
 
 /// Replaces the app's main key of this kind by a new one. The old one works for `overlap` seconds more. Without an overlap
@@ -125,7 +125,7 @@ pub async fn rotate(
     kind: SecretKind,
     overlap: i64,
 ) -> Result<MadeKey> {
-    let attempt = async || {
+    let replace_main = async || {
         let now = app.clock.now();
         let end = overlap_end(now, overlap)?;
         let made = NewAppKey::main(kind).draw(app, id, now)?;
@@ -136,7 +136,7 @@ pub async fn rotate(
         }
         hand_out(revision, id, made, Action::AppKeyRotate).await
     };
-    app.retry(attempt).await
+    app.retry(replace_main).await
 }
 
 /// Replaces the current key of an application by a new one, once. The old one works for `overlap` seconds more, if it does not
@@ -160,7 +160,7 @@ pub async fn replace(
         expires_in,
         registration_id: old.registration_id.clone(),
     };
-    let attempt = async || {
+    let replace_one = async || {
         let made = new.clone().draw(app, id, now)?;
         let revision = Revision::begin(app, actor, id).await?;
         // The guard: of two that replace one key at once, one wins.
@@ -169,7 +169,7 @@ pub async fn replace(
         }
         hand_out(revision, id, made, Action::AppKeyRotate).await
     };
-    app.retry(attempt).await
+    app.retry(replace_one).await
 }
 
 /// Ends a key of the app at once; with a key of an application all of its keys, whichever it is: whoever had one may have
@@ -178,7 +178,7 @@ pub async fn replace(
 /// # Errors
 /// When there is no such key, or it is revoked already; those of the store.
 pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: AppKeyId) -> Result<()> {
-    let attempt = async || {
+    let end = async || {
         let revision = Revision::begin(app, actor, id).await?;
         if !app_key::revoke_in(&revision.db, id, key, revision.now).await? {
             return Err(Error::NotFound("app-key"));
@@ -186,7 +186,7 @@ pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: AppKeyId) -> Resul
         let event = Event::of(Action::AppKeyRevoke, id, key);
         revision.commit([event]).await
     };
-    app.retry(attempt).await
+    app.retry(end).await
 }
 
 /// The keys of the app, the newest first, at most `limit` of them.
@@ -199,12 +199,12 @@ pub async fn list(
     before: Option<AppKeyId>,
     limit: u64,
 ) -> Result<Listing<app_key::Model, AppKeyId>> {
-    let attempt = async || {
+    let read = async || {
         require(&app.store.reader, id).await?;
         let rows = app_key::page_in(&app.store.reader, id, before, limit + 1).await?;
         Ok(Listing::cut(rows, limit, |key| key.id))
     };
-    app.retry(attempt).await
+    app.retry(read).await
 }
 
 /// When a replaced key ends.

@@ -13,9 +13,9 @@ pub async fn list(
     before: Option<AppId>,
     limit: u64,
 ) -> Result<Listing<app::Model, AppId>> {
-    let attempt = async || {
+    let read = async || {
         let rows = app::list(&app.store.reader, before, limit + 1).await?;
         Ok(Listing::cut(rows, limit, |app| app.id))
     };
-    app.retry(attempt).await
+    app.retry(read).await
 }

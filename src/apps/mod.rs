@@ -19,7 +19,7 @@ pub mod root_key;
 mod update;
 pub mod usage;
 
-pub use authenticate::{Caller, Presented, authenticate, authenticate_root};
+pub use authenticate::{Caller, PresentedKey, authenticate, authenticate_root};
 pub use create::{Created, create};
 pub use delete::delete;
 pub use directory::LoadedApp;

@@ -56,11 +56,11 @@ pub async fn update(
     project: &str,
     overlap: i64,
 ) -> Result<Registration> {
-    let attempt = async |caller: Caller| {
+    let replace = async |caller: Caller| {
         let (id, row) = own_project(&caller, project)?;
         of(keys::replace(app, &caller.actor, id, row, overlap, Some(LIFE)).await?)
     };
-    Box::pin(caller.act(app, attempt)).await
+    Box::pin(caller.act(app, replace)).await
 }
 
 /// The key of the caller, if it is the registration token of an application.

@@ -40,11 +40,11 @@ pub async fn ensure(
     given: Option<PlainSecret>,
 ) -> Result<Ensured> {
     store
-        .retry(|| attempt(store, rng, now, given.as_ref()))
+        .retry(|| look_or_make(store, rng, now, given.as_ref()))
         .await
 }
 
-async fn attempt(
+async fn look_or_make(
     store: &Store,
     rng: &Rng,
     now: Timestamp,
@@ -83,10 +83,10 @@ async fn attempt(
 /// # Errors
 /// When the overlap is too long, or there are as many live root keys as there may be; those of the store.
 pub async fn rotate(app: &App, actor: &Actor, overlap: i64) -> Result<PlainSecret> {
-    app.retry(|| attempt_rotation(app, actor, overlap)).await
+    app.retry(|| replace_once(app, actor, overlap)).await
 }
 
-async fn attempt_rotation(app: &App, actor: &Actor, overlap: i64) -> Result<PlainSecret> {
+async fn replace_once(app: &App, actor: &Actor, overlap: i64) -> Result<PlainSecret> {
     // Before anything waits for the store.
     overlap_end(app.clock.now(), overlap)?;
     let revision = ServerRevision::begin(app, actor).await?;

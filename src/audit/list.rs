@@ -13,9 +13,9 @@ pub async fn list(
     filter: audit_event::Filter,
     limit: u64,
 ) -> Result<Listing<audit_event::Model, AuditEventId>> {
-    let attempt = async || {
+    let read = async || {
         let rows = audit_event::list(&app.store.reader, filter, limit + 1).await?;
         Ok(Listing::cut(rows, limit, |event| event.id))
     };
-    app.retry(attempt).await
+    app.retry(read).await
 }

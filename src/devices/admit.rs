@@ -32,7 +32,7 @@ pub async fn admit(app: &App, session: &session::Model) -> Result<()> {
     let Some(id) = session.device_id else {
         return Ok(());
     };
-    let attempt = async || {
+    let take_or_end = async || {
         let (now, app_id) = (app.clock.now(), session.app_id);
         let transaction = app.store.begin().await?;
         match take(&transaction, app_id, id, &session.sub, now).await {
@@ -47,7 +47,7 @@ pub async fn admit(app: &App, session: &session::Model) -> Result<()> {
             }
         }
     };
-    app.retry(attempt).await
+    app.retry(take_or_end).await
 }
 
 /// Who says that a session is on a device.
@@ -74,7 +74,7 @@ pub async fn tie(
     telling: Telling,
 ) -> Result<()> {
     let app_id = caller.app.app.id;
-    let attempt = async |caller: Caller| {
+    let tie_once = async |caller: Caller| {
         let now = app.clock.now();
         let find = session::find_in(&app.store.reader, app_id, session_id).await?;
         let live = find.filter(|session| {
@@ -104,7 +104,7 @@ pub async fn tie(
         session::tie(&transaction, app_id, session_id, id).await?;
         commit(app, transaction).await
     };
-    caller.act(app, attempt).await
+    caller.act(app, tie_once).await
 }
 
 /// Whether the session may go to another device: a device's own never does.

@@ -9,7 +9,7 @@ use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 use super::{
     Details,
     merge::Held,
-    push_token::Presented,
+    push_token::PushToken,
     rows::{commit, known, raced, seen},
 };
 use crate::{app::App, apps::Caller, error::Result, master};
@@ -72,8 +72,8 @@ pub async fn event(app: &App, caller: &Caller, sighting: &Sighting) -> Result<De
             return Ok(row.id);
         }
     }
-    let attempt = async |caller: Caller| attempt(app, &caller, sighting, is_counted).await;
-    let seen = Box::pin(caller.act(app, attempt)).await?;
+    let write = async |caller: Caller| write(app, &caller, sighting, is_counted).await;
+    let seen = Box::pin(caller.act(app, write)).await?;
     if seen.is_new && is_counted {
         app.quota.count_new(app_id);
     }
@@ -83,7 +83,7 @@ pub async fn event(app: &App, caller: &Caller, sighting: &Sighting) -> Result<De
 /// The device that has the push token, or had it before the one that it has.
 async fn find(app: &App, app_id: AppId, sighting: &Sighting) -> Result<Option<device::Model>> {
     let db = &app.store.reader;
-    let token = Presented::new(app, db, app_id, &sighting.push_token).await?;
+    let token = PushToken::new(app, db, app_id, &sighting.push_token).await?;
     match device::find_by_push_token(db, app_id, &token.macs).await? {
         Some(row) => Ok(Some(row)),
         None => late(db, app_id, &token, sighting).await,
@@ -95,7 +95,7 @@ async fn find(app: &App, app_id: AppId, sighting: &Sighting) -> Result<Option<de
 async fn late(
     db: &impl ConnectionTrait,
     app_id: AppId,
-    token: &Presented<'_>,
+    token: &PushToken<'_>,
     sighting: &Sighting,
 ) -> Result<Option<device::Model>> {
     let found = device::find_by_push_parent(db, app_id, &token.macs).await?;
@@ -103,15 +103,10 @@ async fn late(
     Ok(found.filter(|row| sighting.is_of_user(row)))
 }
 
-async fn attempt(
-    app: &App,
-    caller: &Caller,
-    sighting: &Sighting,
-    is_counted: bool,
-) -> Result<Seen> {
+async fn write(app: &App, caller: &Caller, sighting: &Sighting, is_counted: bool) -> Result<Seen> {
     let (now, app_id) = (app.clock.now(), caller.app.app.id);
     let transaction = caller.actor.begin(app).await?;
-    let token = Presented::new(app, &transaction, app_id, &sighting.push_token).await?;
+    let token = PushToken::new(app, &transaction, app_id, &sighting.push_token).await?;
     let marks = Marks {
         push_tokens: &token.macs,
         ..Marks::default()

@@ -32,11 +32,11 @@ pub struct Feedback {
 /// # Errors
 /// Those of the store.
 pub async fn unregister(app: &App, caller: &Caller, tokens: &[PlainSecret]) -> Result<Feedback> {
-    let attempt = async |caller: Caller| attempt(app, &caller, tokens).await;
-    Box::pin(caller.act(app, attempt)).await
+    let drop = async |caller: Caller| drop_tokens(app, &caller, tokens).await;
+    Box::pin(caller.act(app, drop)).await
 }
 
-async fn attempt(app: &App, caller: &Caller, tokens: &[PlainSecret]) -> Result<Feedback> {
+async fn drop_tokens(app: &App, caller: &Caller, tokens: &[PlainSecret]) -> Result<Feedback> {
     let (now, policy) = (app.clock.now(), &caller.app.app);
     let transaction = caller.actor.begin(app).await?;
     let sealing = app.master.sealing(&transaction).await?;

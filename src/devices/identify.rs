@@ -7,7 +7,7 @@ use entity::{
 
 use super::{
     merge::{Held, may_merge},
-    push_token::Presented,
+    push_token::PushToken,
 };
 
 /// What a user reports of a device, but for the push token.
@@ -96,7 +96,7 @@ fn role(report: Report, found: &Found) -> Role {
 
 impl Found {
     /// The row, compared with the push token of the report.
-    pub fn new(held: Held, token: &Presented) -> Self {
+    pub fn new(held: Held, token: &PushToken) -> Self {
         Self {
             has_token: token.is_of(&held.row),
             held,

@@ -19,14 +19,14 @@ pub async fn list(
     before: Option<DeviceId>,
     limit: u64,
 ) -> Result<Listing<device::Model, DeviceId>> {
-    let attempt = async || {
+    let read = async || {
         let db = &app.store.reader;
         let found = apps::find(db, app_id).await?;
         found.ok_or(Error::NotFound("app"))?;
         let rows = device::page(db, device::of(app_id, sub), before, limit + 1).await?;
         Ok(Listing::cut(rows, limit, |device| device.id))
     };
-    app.retry(attempt).await
+    app.retry(read).await
 }
 
 /// One device of the app.

@@ -7,14 +7,14 @@ use crate::{app::App, error::Result, master::Sealing};
 
 /// A push token as it was presented, and the hashes by which it is found.
 #[derive(Clone, Debug)]
-pub struct Presented<'a> {
+pub struct PushToken<'a> {
     token: &'a PlainSecret,
     /// The one that is stored from now on, then those that may be stored still.
     pub macs: Vec<TokenMac>,
     sealing: Sealing,
 }
 
-impl<'a> Presented<'a> {
+impl<'a> PushToken<'a> {
     /// Hashes the token as the store does at this time.
     ///
     /// # Errors

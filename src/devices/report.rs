@@ -12,7 +12,7 @@ use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 use super::{
     identify::{Found, Report, identify},
     merge::{Held, merge},
-    push_token::Presented,
+    push_token::PushToken,
     rows::{commit, known, raced, seen},
 };
 use crate::{
@@ -42,8 +42,8 @@ pub async fn report(
     let (mut tries, mut turn) = (app.store.tries(), None);
     while tries.again() {
         allow(&bearer.app.app)?;
-        let attempt = || attempt(app, &bearer, client_id, push_token);
-        match app.retry(attempt).await {
+        let write = || write(app, &bearer, client_id, push_token);
+        match app.retry(write).await {
             Err(Error::Stale) => {
                 if turn.is_none() {
                     turn = Some(app.turns.shared(&app.store, bearer.app.app.id).await?);
@@ -67,7 +67,7 @@ fn sign(app: &App, bearer: &Bearer, session: &session::Model) -> Result<String> 
 
 /// [`Error::Stale`] when the app was changed since the token was verified: a flush, or the revocation of its key, may be unknown
 /// here.
-async fn attempt(
+async fn write(
     app: &App,
     bearer: &Bearer,
     client_id: &str,
@@ -83,7 +83,7 @@ async fn attempt(
         .await?
         .filter(|session| !session.is_revoked())
         .ok_or(Error::InvalidToken)?;
-    let token = Presented::new(app, &transaction, app_id, push_token).await?;
+    let token = PushToken::new(app, &transaction, app_id, push_token).await?;
     let named = named(app, &transaction, &session, client_id, &token, now).await?;
     if named.device.is_disabled() {
         return Err(Error::DeviceDisabled);
@@ -121,7 +121,7 @@ async fn named(
     db: &impl ConnectionTrait,
     session: &session::Model,
     client_id: &str,
-    token: &Presented<'_>,
+    token: &PushToken<'_>,
     now: Timestamp,
 ) -> Result<Named> {
     let (app_id, sub) = (session.app_id, session.sub.as_str());

@@ -9,7 +9,7 @@ use store::Transaction;
 
 use super::{
     merge::{Held, may_merge, merge},
-    push_token::Presented,
+    push_token::PushToken,
     rows::{commit, known, raced, seen},
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     apps::Caller,
     error::{Error, Result},
     master,
-    rotation::{Decision, Lineage, Parent, RetryPolicy},
+    rotation::{Decision, Parent, RetryPolicy, TokenFamily},
 };
 
 /// A push token, and the one that follows it.
@@ -39,22 +39,22 @@ pub struct Swap {
 /// # Errors
 /// When no device has `old`, or `new` is another user's; those of the store.
 pub async fn swap(app: &App, caller: &Caller, swap: &Swap) -> Result<()> {
-    let attempt = async |caller: Caller| attempt(app, &caller, swap).await;
-    Box::pin(caller.act(app, attempt)).await
+    let replace = async |caller: Caller| replace(app, &caller, swap).await;
+    Box::pin(caller.act(app, replace)).await
 }
 
-async fn attempt(app: &App, caller: &Caller, swap: &Swap) -> Result<()> {
+async fn replace(app: &App, caller: &Caller, swap: &Swap) -> Result<()> {
     let (now, app_id) = (app.clock.now(), caller.app.app.id);
     let transaction = caller.actor.begin(app).await?;
-    let old = Presented::new(app, &transaction, app_id, &swap.old).await?;
-    let new = Presented::new(app, &transaction, app_id, &swap.new).await?;
+    let old = PushToken::new(app, &transaction, app_id, &swap.old).await?;
+    let new = PushToken::new(app, &transaction, app_id, &swap.new).await?;
     let macs = [old.macs.as_slice(), &new.macs].concat();
     let marks = Marks {
         push_tokens: &macs,
         ..Marks::default()
     };
     let known = known(&transaction, app_id, marks).await?;
-    let holds = |token: &Presented| known.iter().find(|row| token.is_of(row)).cloned();
+    let holds = |token: &PushToken| known.iter().find(|row| token.is_of(row)).cloned();
     let mut row = match (holds(&old), holds(&new)) {
         (Some(row), None) => row,
         (Some(row), Some(other)) => unite(&transaction, row, other, swap, now).await?,
@@ -72,11 +72,11 @@ async fn attempt(app: &App, caller: &Caller, swap: &Swap) -> Result<()> {
 }
 
 /// Whether the device was given `new` for `old` before. That may be asked for ever: nothing is changed by it.
-fn was_done(row: &device::Model, old: &Presented, new: &Presented, now: Timestamp) -> bool {
+fn was_done(row: &device::Model, old: &PushToken, new: &PushToken, now: Timestamp) -> bool {
     let Some(current) = row.push_token_mac.as_ref().filter(|mac| new.is(mac)) else {
         return false;
     };
-    let lineage = Lineage {
+    let family = TokenFamily {
         current,
         parent: row.push_parent_mac.as_ref().map(|id| Parent {
             id,
@@ -85,7 +85,7 @@ fn was_done(row: &device::Model, old: &Presented, new: &Presented, now: Timestam
         ended: false,
     };
     old.macs.iter().any(|old| {
-        let decision = lineage.present(old, now, Span::ZERO, RetryPolicy::Repeat, current);
+        let decision = family.present(old, now, Span::ZERO, RetryPolicy::Repeat, current);
         decision == Decision::Repeat
     })
 }

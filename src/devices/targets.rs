@@ -23,12 +23,12 @@ pub async fn push_targets(
     before: Option<DeviceId>,
     limit: u64,
 ) -> Result<Listing<PushTarget, DeviceId>> {
-    let attempt = async || {
+    let read = async || {
         let query = device::reachable_of(app_id, sub);
         let rows = device::page(&app.store.reader, query, before, limit + 1).await?;
         Ok(Listing::cut(rows, limit, |device| device.id))
     };
-    let page = app.retry(attempt).await?;
+    let page = app.retry(read).await?;
     let open = |device: device::Model| {
         let token = open(app, &device);
         if token.is_none() {

@@ -28,7 +28,7 @@ pub async fn look(app: &App) -> Result<Option<Timestamp>> {
         is_believed: false,
     };
     let before = app.watch.get();
-    let attempt = async || {
+    let compare = async || {
         let stored = setting::clock(&app.store.reader).await?;
         let known = match stored.newest {
             Some(_) => stored,
@@ -45,7 +45,7 @@ pub async fn look(app: &App) -> Result<Option<Timestamp>> {
         }
         Ok((is_believed, known))
     };
-    let (is_believed, known) = app.retry(attempt).await?;
+    let (is_believed, known) = app.retry(compare).await?;
     app.watch.set(Seen {
         is_believed,
         ..seen

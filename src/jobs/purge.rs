@@ -71,7 +71,7 @@ async fn work(
             device::purge_in(db, deleted.id, BATCH).await
         })
         .await?;
-        // Their rows stay for a while, so that a device is told that the app is no more. After the devices: no lineage
+        // Their rows stay for a while, so that a device is told that the app is no more. After the devices: no token family
         // begins without one.
         batches(app, lease, shutdown, async |db| {
             registration_token::revoke_in(db, deleted.id, now, BATCH).await

@@ -103,7 +103,7 @@ async fn end(
 async fn end_all(app: &App, caller: &Caller, target: Target, now: Timestamp) -> Result<u64> {
     let (app_id, flush_count) = (caller.app.app.id, caller.app.app.flush_count);
     let reason = Revocation::Logout;
-    let attempt = async |caller: Caller| {
+    let end_them = async |caller: Caller| {
         let transaction = caller.actor.begin(app).await?;
         let ended =
             session::revoke_in(&transaction, app_id, flush_count, &target, reason, now).await?;
@@ -122,5 +122,5 @@ async fn end_all(app: &App, caller: &Caller, target: Target, now: Timestamp) -> 
             committed => Ok(committed.map(|()| ended)?),
         }
     };
-    caller.act(app, attempt).await
+    caller.act(app, end_them).await
 }

@@ -6,14 +6,14 @@ use entity::{
 };
 use sea_orm::ConnectionTrait;
 
-use super::lineage::{Presented, is_known};
+use super::family::{Presentation, is_known};
 use crate::{
     app::App,
     devices::rows::commit,
     error::{Error, RegistrationRefusal as Refusal, Result},
 };
 
-/// A registration token that was presented: the lineage that it names, and what is compared with that.
+/// A registration token that was presented: the token family that it names, and what is compared with that.
 #[derive(Debug)]
 pub struct Token {
     pub id: RegistrationTokenId,
@@ -41,8 +41,8 @@ impl Token {
         Ok(Self { id, hash })
     }
 
-    /// The device that holds it, if it is the current token of its lineage or the parent within its grace: nobody else is told
-    /// anything of the device.
+    /// The device that holds the token, if the token is the current one of its family or the parent within its grace: nobody else
+    /// is told anything of the device.
     ///
     /// # Errors
     /// When it is neither, or the device is disabled, or its app deleted; those of the store.
@@ -79,9 +79,14 @@ impl Token {
         }
     }
 
-    /// It, by the policy of its app.
-    pub fn presented(&self, app: &App, policy: &apps::Model, now: Timestamp) -> Presented<'_> {
+    /// The token as it is presented at `now`, by the policy of its app.
+    pub fn presentation(
+        &self,
+        app: &App,
+        policy: &apps::Model,
+        now: Timestamp,
+    ) -> Presentation<'_> {
         let limit = app.config.registration_refreshes_per_hour;
-        Presented::to(policy, &self.hash, now, limit)
+        Presentation::by(policy, &self.hash, now, limit)
     }
 }

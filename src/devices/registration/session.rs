@@ -13,8 +13,8 @@ use sea_orm::ConnectionTrait;
 use serde_json::Value;
 
 use super::{
+    family,
     holder::{Holder, Token},
-    lineage,
 };
 use crate::{
     app::App,
@@ -30,8 +30,8 @@ const CHANGED: Error = Error::Contended("the registration is being changed");
 /// with, whatever became of its rows. The token stays what it is.
 ///
 /// # Errors
-/// When the audience is none that the registration or the policy of the app has; when the token is not the current one of a live lineage of the app, nor its parent within the grace, or the device has used
-/// it too often; when the device is disabled; those of the store.
+/// When the audience is none that the registration or the policy of the app has; when the token is not the current one of a live
+/// token family of the app, nor its parent within the grace; when the device has used it too often, or is disabled.
 pub async fn begin_session(
     app: &App,
     loaded: &Arc<LoadedApp>,
@@ -104,7 +104,7 @@ async fn check(app: &App, loaded: &LoadedApp, token: &Token) -> Result<Holder> {
     if holder.device.app_id != loaded.app.id {
         return Err(Refusal::Invalid.into());
     }
-    lineage::exchange(&holder.row, token.presented(app, &holder.policy, now))?;
+    family::exchange(&holder.row, token.presentation(app, &holder.policy, now))?;
     Ok(holder)
 }
 
@@ -144,7 +144,7 @@ async fn count(app: &App, db: &impl ConnectionTrait, token: &Token, holder: &Hol
     // As it is in the store: a flush may not be known here yet.
     let policy = apps::find(db, app_id).await?;
     let (row, policy) = row.zip(policy).ok_or(Refusal::Revoked)?;
-    let after = lineage::exchange(&row, token.presented(app, &policy, now))?;
+    let after = family::exchange(&row, token.presentation(app, &policy, now))?;
     let is_counted = registration_token::advance(db, &row, &after).await?;
     is_counted.then_some(()).ok_or(CHANGED)
 }
