@@ -28,7 +28,8 @@ pub struct Model {
     /// When its holder replaced it by another, which it may do once.
     pub replaced_at: Option<Timestamp>,
     /// A UUID that stays with the application that holds the key, over all its keys.
-    pub registration_id: Option<String>,
+    #[sea_orm(column_name = "registration_id")]
+    pub application_id: Option<String>,
 }
 
 /// The kind of a key, as the store names it.
@@ -107,9 +108,9 @@ pub async fn count_live_in(
     now: Timestamp,
 ) -> Result<u64, DbErr> {
     let held = if of_applications {
-        Column::RegistrationId.is_not_null()
+        Column::ApplicationId.is_not_null()
     } else {
-        Column::RegistrationId.is_null()
+        Column::ApplicationId.is_null()
     };
     Entity::find()
         .filter(Column::AppId.eq(app_id))
@@ -261,10 +262,10 @@ pub async fn replace(
     if update.exec(db).await?.rows_affected != 1 {
         return Ok(false);
     }
-    if let Some(application) = &key.registration_id {
+    if let Some(application) = &key.application_id {
         revoke_update(now)
             .filter(Column::AppId.eq(key.app_id))
-            .filter(Column::RegistrationId.eq(application))
+            .filter(Column::ApplicationId.eq(application))
             .filter(Column::Id.ne(key.id))
             .exec(db)
             .await?;
@@ -312,8 +313,8 @@ pub async fn revoke_in(
     let Some(key) = find(db, id).await?.filter(|key| key.app_id == Some(app_id)) else {
         return Ok(false);
     };
-    let of_it = match key.registration_id {
-        Some(application) => Column::RegistrationId.eq(application),
+    let of_it = match key.application_id {
+        Some(application) => Column::ApplicationId.eq(application),
         None => Column::Id.eq(id),
     };
     let update = revoke_update(now)
@@ -333,7 +334,7 @@ pub async fn revoke_applications(
 ) -> Result<(), DbErr> {
     revoke_update(now)
         .filter(Column::AppId.eq(app_id))
-        .filter(Column::RegistrationId.is_not_null())
+        .filter(Column::ApplicationId.is_not_null())
         .exec(db)
         .await?;
     Ok(())

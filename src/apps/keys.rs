@@ -20,7 +20,7 @@ pub const MAX_OVERLAP: i64 = 30 * 86_400;
 /// Live app-keys of an app, but for those of its applications. All are read whenever the app has changed: a hundred take a
 /// fraction of a millisecond, and are more than an app has backends and front ends.
 pub const MOST: u64 = 100;
-/// Live registration tokens of an app. They are read with its other keys: a thousand take some milliseconds. Most applications
+/// Live keys of the applications of an app. They are read with its other keys: a thousand take some milliseconds. Most applications
 /// have one each.
 pub const MOST_OF_APPLICATIONS: u64 = 1000;
 /// Keys of an app that somebody has ended, which are listed for 90 days, but no more of them than this: however often keys are
@@ -36,7 +36,7 @@ pub struct NewAppKey {
     /// Seconds until it ends by itself.
     pub expires_in: Option<i64>,
     /// The application that holds it, if it is one: stays with that over all keys.
-    pub registration_id: Option<String>,
+    pub application_id: Option<String>,
 }
 
 /// A key that was made. The secret is shown this once.
@@ -53,7 +53,7 @@ impl NewAppKey {
             kind,
             name: String::new(),
             expires_in: None,
-            registration_id: None,
+            application_id: None,
         }
     }
 
@@ -94,7 +94,7 @@ impl NewAppKey {
             last_used_at: None,
             revoked_at: None,
             replaced_at: None,
-            registration_id: self.registration_id,
+            application_id: self.application_id,
         };
         Ok(MadeKey { secret, row })
     }
@@ -158,7 +158,7 @@ pub async fn replace(
         kind: SecretKind::Secret,
         name: old.name.clone(),
         expires_in,
-        registration_id: old.registration_id.clone(),
+        application_id: old.application_id.clone(),
     };
     let replace_one = async || {
         let made = new.clone().draw(app, id, now)?;
@@ -234,7 +234,7 @@ async fn hand_out(
     let (db, now) = (&revision.db, revision.now);
     let row = made.row.clone().into_active_model();
     row.insert(db).await?;
-    let of_applications = made.row.registration_id.is_some();
+    let of_applications = made.row.application_id.is_some();
     let live = app_key::count_live_in(db, app_id, of_applications, now).await?;
     if of_applications && live > MOST_OF_APPLICATIONS {
         return Err(Error::TooMany(

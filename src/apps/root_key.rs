@@ -129,7 +129,7 @@ async fn insert(
         last_used_at: None,
         revoked_at: None,
         replaced_at: None,
-        registration_id: None,
+        application_id: None,
     };
     row.into_active_model().insert(db).await?;
     Ok((id, key))

@@ -26,6 +26,8 @@ use crate::{
 /// the same session, which keeps its refresh token, and good for no longer than the one that was presented. Whoever renews
 /// an auth token has to show the refresh token. `allow` says whether the app as it is allows it.
 ///
+/// `claims` tell of the device and its push token: the session has them from then on.
+///
 /// The name is one of this user's devices, and of nobody else's. A session that is on another device stays there.
 ///
 /// # Errors
@@ -36,13 +38,14 @@ pub async fn report(
     bearer: &Bearer,
     client_id: &str,
     push_token: &PlainSecret,
+    claims: [(&str, &str); 2],
     allow: impl Fn(&app::Model) -> Result<()>,
 ) -> Result<String> {
     let mut bearer = Cow::Borrowed(bearer);
     let (mut tries, mut turn) = (app.store.tries(), None);
     while tries.again() {
         allow(&bearer.app.app)?;
-        let write = || write(app, &bearer, client_id, push_token);
+        let write = || write(app, &bearer, client_id, push_token, claims);
         match app.retry(write).await {
             Err(Error::Stale) => {
                 if turn.is_none() {
@@ -72,6 +75,7 @@ async fn write(
     bearer: &Bearer,
     client_id: &str,
     push_token: &PlainSecret,
+    claims: [(&str, &str); 2],
 ) -> Result<session::Model> {
     let (now, app_id) = (app.clock.now(), bearer.app.app.id);
     let transaction = app.store.begin().await?;
@@ -88,8 +92,7 @@ async fn write(
     if named.device.is_disabled() {
         return Err(Error::DeviceDisabled);
     }
-    let told = [("fcm_token", push_token.reveal()), ("device_id", client_id)];
-    let claims = Claims::set(&session.claims, told)?.to_json();
+    let claims = Claims::set(&session.claims, claims)?.to_json();
     let mut is_written = session::replace_claims(&transaction, &session, claims.clone()).await?;
     if !named.is_tied {
         let id = named.device.id;

@@ -49,7 +49,7 @@ impl NewRegistration {
     fn check(&self) -> Result<()> {
         if self.client_id.chars().count() > device::LONGEST_NAME {
             let message = format!("must have at most {} characters", device::LONGEST_NAME);
-            return Err(Error::invalid("deviceId", message));
+            return Err(Error::invalid("client_id", message));
         }
         if let Some(violation) = check_audiences("audiences", &self.audiences) {
             return Err(Error::Invalid(vec![violation]));
@@ -98,7 +98,7 @@ async fn begin_family(
     let lifetime = new.expires_at.map(|end| end.since(now));
     if lifetime.is_some_and(|life| life <= Span::ZERO || life > LONGEST) {
         let message = "must be in the future, and at most a hundred years away";
-        return Err(Error::invalid("expirationTime", message));
+        return Err(Error::invalid("expires_at", message));
     }
     let transaction = caller.actor.begin(app).await?;
     let policy = app::find(&transaction, app_id).await?;
