@@ -53,9 +53,6 @@ pub enum Relation {}
 impl ActiveModelBehavior for ActiveModel {}
 
 /// The token family of this id, of any app: whoever calls compares its hashes.
-///
-/// # Errors
-/// Those of the store.
 pub async fn find(
     db: &impl ConnectionTrait,
     id: RegistrationTokenId,
@@ -64,9 +61,6 @@ pub async fn find(
 }
 
 /// The token family of the device.
-///
-/// # Errors
-/// Those of the store.
 pub async fn find_of_device(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -80,9 +74,6 @@ pub async fn find_of_device(
 }
 
 /// Writes `next` in place of `read`, if that is what is stored, and live. `false` otherwise.
-///
-/// # Errors
-/// Those of the store.
 pub async fn advance(db: &impl ConnectionTrait, read: &Model, next: &Model) -> Result<bool, DbErr> {
     let update = Entity::update_many()
         .set(ActiveModel {
@@ -107,9 +98,6 @@ pub async fn advance(db: &impl ConnectionTrait, read: &Model, next: &Model) -> R
 }
 
 /// Removes the token family that was read, if no token of it was refreshed since: another one takes its place. `false` otherwise.
-///
-/// # Errors
-/// Those of the store.
 pub async fn remove(db: &impl ConnectionTrait, read: &Model) -> Result<bool, DbErr> {
     let delete = Entity::delete_many()
         .filter(Column::Id.eq(read.id))
@@ -119,9 +107,6 @@ pub async fn remove(db: &impl ConnectionTrait, read: &Model) -> Result<bool, DbE
 }
 
 /// Ends the token family of the device. `false` when it has none that is live.
-///
-/// # Errors
-/// Those of the store.
 pub async fn revoke_of_device(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -135,9 +120,6 @@ pub async fn revoke_of_device(
 }
 
 /// Whether the device has a token family that was not ended.
-///
-/// # Errors
-/// Those of the store.
 pub async fn lives_on(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -148,9 +130,6 @@ pub async fn lives_on(
 }
 
 /// Ends at most `limit` token families of the app; gives the number.
-///
-/// # Errors
-/// Those of the store.
 pub async fn revoke_in(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -166,9 +145,6 @@ pub async fn revoke_in(
 }
 
 /// Ends every token family of every app; gives the number.
-///
-/// # Errors
-/// Those of the store.
 pub async fn revoke_all(db: &impl ConnectionTrait, now: Timestamp) -> Result<u64, DbErr> {
     Ok(end(now).exec(db).await?.rows_affected)
 }
@@ -189,9 +165,6 @@ pub fn purge_at(end: Timestamp) -> Timestamp {
 }
 
 /// Removes at most `limit` token families whose time is over; gives the number.
-///
-/// # Errors
-/// Those of the store.
 pub async fn purge(db: &impl ConnectionTrait, now: Timestamp, limit: u64) -> Result<u64, DbErr> {
     let over = Entity::find().filter(Column::PurgeAt.lte(now));
     let ids = ids(db, over, limit).await?;

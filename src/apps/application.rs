@@ -66,7 +66,7 @@ pub fn held_by(caller: &Caller) -> Result<&app_key::Model> {
 /// The app of the key with this id.
 ///
 /// # Errors
-/// When there is none; those of the store.
+/// When there is none.
 pub async fn app_of(app: &App, key: AppKeyId) -> Result<AppId> {
     let row = app_key::find(&app.store.reader, key).await?;
     row.and_then(|row| row.app_id).ok_or(Error::InvalidKey)

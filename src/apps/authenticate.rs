@@ -38,7 +38,7 @@ pub struct PresentedKey {
 /// origins when it presents a publishable key.
 ///
 /// # Errors
-/// When the key is not one of the app, or the origin is not allowed; those of the store.
+/// When the key is not one of the app, or the origin is not allowed.
 pub async fn authenticate(app: &App, id: AppId, presented: PresentedKey) -> Result<Caller> {
     let now = app.clock.now();
     let key = &presented.key;
@@ -97,7 +97,7 @@ impl Caller {
     /// The same caller, authenticated again by the app as it is now, after somebody changed it.
     ///
     /// # Errors
-    /// When the key, or its origin, is not good any more; those of the store.
+    /// When the key, or its origin, is not good any more.
     pub async fn again(&self, app: &App) -> Result<Self> {
         self.by(app, app.reload(&self.app).await?)
     }
@@ -106,7 +106,7 @@ impl Caller {
     /// may have been made at another process a moment ago.
     ///
     /// # Errors
-    /// When the key, or its origin, is not good any more; those of the store.
+    /// When the key, or its origin, is not good any more.
     pub async fn again_for_key(&self, app: &App, key: SigningKeyId) -> Result<Option<Self>> {
         let newer = app.load_for_key(&self.app, key).await?;
         newer.map(|newer| self.by(app, newer)).transpose()
@@ -137,7 +137,7 @@ impl Caller {
 /// Whoever presents this root key. That it is none is recorded.
 ///
 /// # Errors
-/// When it is none; those of the store.
+/// When it is none.
 pub async fn authenticate_root(app: &App, presented: PresentedKey) -> Result<Actor> {
     let found = find_root(app, &presented.key).await?;
     let (request_id, ip) = (presented.request_id, presented.ip);

@@ -31,7 +31,7 @@ pub struct Created {
 /// Makes an app with a signing key, a secret and a publishable app-key.
 ///
 /// # Errors
-/// With every rule that its policy breaks; those of the store.
+/// With every rule that its policy breaks.
 pub async fn create(app: &App, actor: &Actor, new: NewApp) -> Result<Created> {
     let now = app.clock.now();
     let id = app.rng.with(|rng| AppId::mint(now, rng));

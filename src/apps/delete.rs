@@ -13,7 +13,7 @@ use crate::{
 /// batches, so that nobody waits for millions of sessions.
 ///
 /// # Errors
-/// When there is no such app; those of the store.
+/// When there is no such app.
 pub async fn delete(app: &App, actor: &Actor, id: AppId) -> Result<()> {
     app.retry(|| mark_deleted(app, actor, id)).await
 }

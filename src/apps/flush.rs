@@ -13,7 +13,7 @@ use crate::{
 /// purged when they expire.
 ///
 /// # Errors
-/// When there is no such app; those of the store.
+/// When there is no such app.
 pub async fn flush(app: &App, actor: &Actor, id: AppId) -> Result<()> {
     app.retry(|| count_up(app, actor, id)).await
 }

@@ -103,7 +103,7 @@ impl NewAppKey {
 /// Makes a further key of the app.
 ///
 /// # Errors
-/// When there is no such app, or it has as many keys as it may have, or with every rule that the key breaks; those of the store.
+/// When there is no such app, or it has as many keys as it may have, or with every rule that the key breaks.
 pub async fn create(app: &App, actor: &Actor, id: AppId, new: NewAppKey) -> Result<MadeKey> {
     let make = async || {
         let made = new.clone().draw(app, id, app.clock.now())?;
@@ -117,7 +117,7 @@ pub async fn create(app: &App, actor: &Actor, id: AppId, new: NewAppKey) -> Resu
 /// something has leaked: with the secret key the keys of all applications end, which are registered anew.
 ///
 /// # Errors
-/// When there is no such app, or it has as many keys as it may have, or the overlap is too long; those of the store.
+/// When there is no such app, or it has as many keys as it may have, or the overlap is too long.
 pub async fn rotate(
     app: &App,
     actor: &Actor,
@@ -143,7 +143,7 @@ pub async fn rotate(
 /// end before; no other key of the application does.
 ///
 /// # Errors
-/// When the key is not live, or is replaced already, or the overlap is too long; those of the store.
+/// When the key is not live, or is replaced already, or the overlap is too long.
 pub async fn replace(
     app: &App,
     actor: &Actor,
@@ -176,7 +176,7 @@ pub async fn replace(
 /// made the others.
 ///
 /// # Errors
-/// When there is no such key, or it is revoked already; those of the store.
+/// When there is no such key, or it is revoked already.
 pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: AppKeyId) -> Result<()> {
     let end = async || {
         let revision = Revision::begin(app, actor, id).await?;
@@ -192,7 +192,7 @@ pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: AppKeyId) -> Resul
 /// The keys of the app, the newest first, at most `limit` of them.
 ///
 /// # Errors
-/// When there is no such app; those of the store.
+/// When there is no such app.
 pub async fn list(
     app: &App,
     id: AppId,

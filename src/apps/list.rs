@@ -5,9 +5,6 @@ use entity::{AppId, app};
 use crate::{app::App, error::Result, page::Listing};
 
 /// The apps, the newest first, at most `limit` of them.
-///
-/// # Errors
-/// Those of the store.
 pub async fn list(
     app: &App,
     before: Option<AppId>,

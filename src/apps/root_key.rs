@@ -30,9 +30,6 @@ pub enum Ensured {
 }
 
 /// Sees that the store has a root key: `given`, or one that is made, unless it has one already.
-///
-/// # Errors
-/// Those of the store.
 pub async fn ensure(
     store: &Store,
     rng: &Rng,
@@ -81,7 +78,7 @@ async fn look_or_make(
 /// Replaces the root key by a new one, which is shown this once. The old one works for `overlap` seconds more.
 ///
 /// # Errors
-/// When the overlap is too long, or there are as many live root keys as there may be; those of the store.
+/// When the overlap is too long, or there are as many live root keys as there may be.
 pub async fn rotate(app: &App, actor: &Actor, overlap: i64) -> Result<PlainSecret> {
     app.retry(|| replace_once(app, actor, overlap)).await
 }

@@ -5,9 +5,6 @@ use entity::{AuditEventId, audit_event};
 use crate::{app::App, error::Result, page::Listing};
 
 /// The events that `filter` wants, the newest first, at most `limit` of them.
-///
-/// # Errors
-/// Those of the store.
 pub async fn list(
     app: &App,
     filter: audit_event::Filter,

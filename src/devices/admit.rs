@@ -16,7 +16,7 @@ use crate::{
 /// Sees that a session may begin on the device: that it is none of another app, and not disabled. It may be unknown.
 ///
 /// # Errors
-/// When it may not; those of the store.
+/// When it may not.
 pub async fn check(app: &App, app_id: AppId, id: DeviceId) -> Result<()> {
     let find = async || Ok(device::find(&app.store.reader, id).await?);
     let found = app.retry(find).await?;
@@ -27,7 +27,7 @@ pub async fn check(app: &App, app_id: AppId, id: DeviceId) -> Result<()> {
 /// for all to see: whoever disables the device meanwhile ends the session, or is seen here, and it is ended here.
 ///
 /// # Errors
-/// When the session may not be on this device; those of the store.
+/// When the session may not be on this device.
 pub async fn admit(app: &App, session: &session::Model) -> Result<()> {
     let Some(id) = session.device_id else {
         return Ok(());
@@ -64,7 +64,7 @@ pub enum Telling {
 /// is done before the renewal: what fails here has used up nothing.
 ///
 /// # Errors
-/// When the session may not be on this device; those of the store.
+/// When the session may not be on this device.
 pub async fn tie(
     app: &App,
     caller: &Caller,

@@ -16,7 +16,7 @@ use crate::{
 /// Ends what lives on the device, and removes it; gives the number of sessions that this ended.
 ///
 /// # Errors
-/// When there is no such device; those of the store.
+/// When there is no such device.
 pub async fn delete(app: &App, caller: &Caller, id: DeviceId) -> Result<u64> {
     let end_and_remove = async |caller: Caller| {
         let (now, app_id) = (app.clock.now(), caller.app.app.id);

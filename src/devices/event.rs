@@ -51,7 +51,7 @@ impl Sighting {
 /// a key that everybody has. A device that was disabled keeps its token as well.
 ///
 /// # Errors
-/// When a publishable key tells too much of the device, or of too many that were not known; those of the store.
+/// When a publishable key tells too much of the device, or of too many that were not known.
 pub async fn event(app: &App, caller: &Caller, sighting: &Sighting) -> Result<DeviceId> {
     let (now, app_id) = (app.clock.now(), caller.app.app.id);
     let is_counted = caller.kind == app_key::Kind::Publishable;

@@ -28,9 +28,6 @@ pub struct Feedback {
 
 /// Forgets these push tokens, which the service that delivers them calls unregistered: the app was removed from the device,
 /// or has another token by now. Where the policy of the app binds sessions to push tokens, those on the device end, too.
-///
-/// # Errors
-/// Those of the store.
 pub async fn unregister(app: &App, caller: &Caller, tokens: &[PlainSecret]) -> Result<Feedback> {
     let drop = async |caller: Caller| drop_tokens(app, &caller, tokens).await;
     Box::pin(caller.act(app, drop)).await

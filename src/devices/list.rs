@@ -11,7 +11,7 @@ use crate::{
 /// The devices, the newest first, at most `limit` of them.
 ///
 /// # Errors
-/// When there is no such app; those of the store.
+/// When there is no such app.
 pub async fn list(
     app: &App,
     app_id: AppId,
@@ -32,7 +32,7 @@ pub async fn list(
 /// One device of the app.
 ///
 /// # Errors
-/// When there is none; those of the store.
+/// When there is none.
 pub async fn show(app: &App, app_id: AppId, id: DeviceId) -> Result<device::Model> {
     let find = async || {
         let found = device::find_in(&app.store.reader, app_id, id).await?;

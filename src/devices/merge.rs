@@ -18,9 +18,6 @@ pub struct Held {
 
 impl Held {
     /// Reads what lives on the device.
-    ///
-    /// # Errors
-    /// Those of the store.
     pub async fn read(
         db: &impl ConnectionTrait,
         row: device::Model,
@@ -52,9 +49,6 @@ pub fn may_merge(gone: &Held, kept: &Held) -> bool {
 
 /// Removes `gone`, and lets `kept` have what only that one had, the sessions of its subject included; but not its push token.
 /// Whoever calls holds both rows, and knows that they [may](may_merge) become one.
-///
-/// # Errors
-/// Those of the store.
 pub async fn merge(
     db: &impl ConnectionTrait,
     gone: device::Model,

@@ -16,9 +16,6 @@ pub struct PushToken<'a> {
 
 impl<'a> PushToken<'a> {
     /// Hashes the token as the store does at this time.
-    ///
-    /// # Errors
-    /// Those of the store.
     pub async fn new(
         app: &App,
         db: &impl ConnectionTrait,

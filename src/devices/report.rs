@@ -32,7 +32,7 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::InvalidToken`] when the token is not good any more; when the device is disabled, or one of too many of the user that
-/// were not known; those of `allow`, and of the store.
+/// were not known; those of `allow`.
 pub async fn report(
     app: &App,
     bearer: &Bearer,

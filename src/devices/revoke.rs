@@ -17,7 +17,7 @@ use crate::{
 /// known: its user may sign in on it again.
 ///
 /// # Errors
-/// When there is no such device; those of the store.
+/// When there is no such device.
 pub async fn revoke(app: &App, caller: &Caller, id: DeviceId) -> Result<u64> {
     let end_all_on = async |caller: Caller| {
         let (now, app_id) = (app.clock.now(), caller.app.app.id);

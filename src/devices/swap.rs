@@ -37,7 +37,7 @@ pub struct Swap {
 /// has no push token any more, for `old` is dead.
 ///
 /// # Errors
-/// When no device has `old`, or `new` is another user's; those of the store.
+/// When no device has `old`, or `new` is another user's.
 pub async fn swap(app: &App, caller: &Caller, swap: &Swap) -> Result<()> {
     let replace = async |caller: Caller| replace(app, &caller, swap).await;
     Box::pin(caller.act(app, replace)).await

@@ -13,9 +13,6 @@ pub struct PushTarget {
 }
 
 /// The devices of the user that have a push token and are not disabled, the newest first, at most `limit` of them.
-///
-/// # Errors
-/// Those of the store.
 pub async fn push_targets(
     app: &App,
     app_id: AppId,

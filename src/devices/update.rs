@@ -61,7 +61,7 @@ impl Changes {
 /// begins on it, until it is enabled again.
 ///
 /// # Errors
-/// When there is no such device; those of the store.
+/// When there is no such device.
 pub async fn update(
     app: &App,
     caller: &Caller,

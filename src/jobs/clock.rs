@@ -18,9 +18,6 @@ const STEP: Span = Span::seconds(30);
 
 /// Looks at the clock, and notes in the store what is known of the time. Gives what it showed; `None` when it is not believed:
 /// then nothing may be removed, and no key be made, by what it says. Nor by what it shows later: it may be set in between.
-///
-/// # Errors
-/// Those of the store.
 pub async fn look(app: &App) -> Result<Option<Timestamp>> {
     let seen = Seen {
         at: app.clock.now(),

@@ -20,7 +20,7 @@ const BATCH: u64 = 500;
 /// the clock is not believed. Gives the number of rows; `None` when another process does it.
 ///
 /// # Errors
-/// Those of the store; what was removed until then stays removed.
+/// When the store fails, what was removed until then stays removed.
 pub async fn run(app: &App, shutdown: &CancellationToken) -> Result<Option<u64>> {
     let Some(now) = clock::look(app).await? else {
         return Ok(Some(0));

@@ -12,9 +12,6 @@ use crate::{
 };
 
 /// The sessions of `sub` that can still be renewed, the newest first, at most `limit` of them.
-///
-/// # Errors
-/// Those of the store.
 pub async fn list(
     app: &App,
     loaded: &LoadedApp,

@@ -37,7 +37,7 @@ pub enum LogoutTarget {
 /// What a backend ends is audited; a user who signs out, by a token, is no event.
 ///
 /// # Errors
-/// Those of the store. A token that is not ours ends nothing, and is no error (RFC 7009 section 2.2).
+/// None for a token that is not ours: it ends nothing (RFC 7009 section 2.2).
 pub async fn logout(app: &App, caller: &Caller, target: LogoutTarget) -> Result<u64> {
     let now = app.clock.now();
     match target {

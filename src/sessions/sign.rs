@@ -41,7 +41,7 @@ struct Stored {
 /// Begins the session and signs its first tokens. Past the app's limit, the subject's oldest sessions end.
 ///
 /// # Errors
-/// When the subject is one that a registered device could have, or no session may begin on the device; those of the store.
+/// When the subject is one that a registered device could have, or no session may begin on the device.
 pub async fn sign(app: &App, caller: &Caller, new: NewSession) -> Result<Grant> {
     if device::is_device(&new.sub) {
         let message = "must not begin with device:, as those of registered devices do";
@@ -62,7 +62,7 @@ pub async fn sign(app: &App, caller: &Caller, new: NewSession) -> Result<Grant> 
 /// as it is when that begins.
 ///
 /// # Errors
-/// Those of `new`, and of the store.
+/// Those of `new`.
 pub async fn begin(
     app: &App,
     loaded: &Arc<LoadedApp>,

@@ -27,9 +27,6 @@ pub struct Stored {
 /// The sessions of these ids, those that there are, of any app: whoever calls compares the app; with the epochs of their apps,
 /// and of `apps`. Where all are asked for by one app, `only`, its epoch is read once for all. One statement wherever that can
 /// be, because each is a round trip.
-///
-/// # Errors
-/// Those of the store.
 pub async fn read(
     db: &Transaction,
     ids: &[SessionId],
@@ -95,9 +92,6 @@ fn select(db: &Transaction, ids: &[SessionId], last: SessionId, only: Option<App
 // statement alone.
 
 /// Adds sessions.
-///
-/// # Errors
-/// Those of the store.
 pub async fn insert(db: &Transaction, rows: &[&session::Model]) -> Result<(), DbErr> {
     let bytes = |row: &&session::Model| 600 + row.claims.len() + row.user_agent.len();
     for mut rest in records(db, rows, bytes) {
@@ -118,9 +112,6 @@ pub async fn insert(db: &Transaction, rows: &[&session::Model]) -> Result<(), Db
 
 /// Writes each row over the one that was read, if nobody wrote in between; `false` when somebody did, with any of them: then
 /// the transaction is to be given up.
-///
-/// # Errors
-/// Those of the store.
 pub async fn advance(db: &Transaction, rows: &[&Row]) -> Result<bool, DbErr> {
     let (stay, move_on): (Vec<_>, Vec<_>) =
         rows.iter().copied().partition(|row| !row.is_kept_longer());

@@ -30,7 +30,7 @@ pub struct Verified {
 /// session is revoked; a refresh token, while it would renew.
 ///
 /// # Errors
-/// Those of the store; a token that is not good is `None`.
+/// None for a token that is not good: the answer is `None` then.
 pub async fn verify(app: &App, loaded: &Arc<LoadedApp>, token: &str) -> Result<Option<Verified>> {
     let now = app.clock.now();
     let newer = match named_key(token) {

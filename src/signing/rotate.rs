@@ -176,7 +176,7 @@ pub fn token_life(row: &app::Model) -> i64 {
 /// the job may still work.
 ///
 /// # Errors
-/// Those of the store; [`Error::Conflict`] when somebody else changed the keys meanwhile.
+/// [`Error::Conflict`] when somebody else changed the keys meanwhile.
 pub async fn advance(
     app: &App,
     id: AppId,
@@ -220,7 +220,7 @@ async fn take_step(
 /// it may.
 ///
 /// # Errors
-/// When there is no such app, or it has as many keys as it may have; those of the store.
+/// When there is no such app, or it has as many keys as it may have.
 pub async fn rotate(app: &App, actor: &Actor, id: AppId) -> Result<(SigningKeyId, Timestamp)> {
     app.retry(|| publish_next(app, actor, id)).await
 }
@@ -266,7 +266,7 @@ async fn publish_next(app: &App, actor: &Actor, id: AppId) -> Result<(SigningKey
 /// sessions renews. Verifiers that hold the old keys learn of it when they fetch them again.
 ///
 /// # Errors
-/// When there is no such app; those of the store.
+/// When there is no such app.
 pub async fn rotate_in_emergency(app: &App, actor: &Actor, id: AppId) -> Result<PublicKey> {
     app.retry(|| replace_all(app, actor, id)).await
 }
@@ -292,7 +292,7 @@ async fn replace_all(app: &App, actor: &Actor, id: AppId) -> Result<PublicKey> {
 /// the next one does at once.
 ///
 /// # Errors
-/// When there is no such key, or it is revoked already; those of the store.
+/// When there is no such key, or it is revoked already.
 pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: SigningKeyId) -> Result<()> {
     app.retry(|| revoke_one(app, actor, id, key)).await
 }

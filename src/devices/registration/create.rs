@@ -63,7 +63,7 @@ impl NewRegistration {
 ///
 /// # Errors
 /// When there is no such app, the end is not in the future, the device is disabled, or somebody else registered it at the same
-/// time; those of the store.
+/// time.
 pub async fn create(app: &App, caller: &Caller, new: &NewRegistration) -> Result<Created> {
     let app_id = caller.app.app.id;
     new.check()?;
@@ -155,7 +155,7 @@ async fn begin_family(
 /// The device of this name, which is made when there is none; nobody else writes its token family until the transaction ends.
 ///
 /// # Errors
-/// When it is disabled, or somebody else made or removed it meanwhile; those of the store.
+/// When it is disabled, or somebody else made or removed it meanwhile.
 async fn hold(
     app: &App,
     db: &impl ConnectionTrait,

@@ -45,7 +45,7 @@ impl Token {
     /// is told anything of the device.
     ///
     /// # Errors
-    /// When it is neither, or the device is disabled, or its app deleted; those of the store.
+    /// When it is neither, or the device is disabled, or its app deleted.
     pub async fn holder(&self, app: &App, now: Timestamp) -> Result<Holder> {
         match self.find_holder(&app.store.reader, now).await {
             // A device that is told so gives its token up: not by what a server says that has not noticed yet that another

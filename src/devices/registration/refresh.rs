@@ -27,7 +27,7 @@ const CHANGED: Error = Error::Contended("the registration is being changed");
 ///
 /// # Errors
 /// When the token is not the current one of a live token family, nor its parent within the grace, or the device has used it too
-/// often; when the device is disabled, or the app deleted; those of the store.
+/// often; when the device is disabled, or the app deleted.
 pub async fn refresh(app: &App, token: &str) -> Result<Refreshed> {
     let result = match Token::read(token) {
         Ok(token) => app.retry(|| advance_family(app, &token)).await,
