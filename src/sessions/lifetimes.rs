@@ -119,11 +119,12 @@ pub fn renew_after(
 
 #[cfg(test)]
 mod tests {
-    use entity::{AppId, SessionId, SigningKeyId, TokenId};
+    use entity::TokenId;
     use proptest::prelude::*;
     use rand::{SeedableRng, rngs::ChaCha12Rng};
 
     use super::*;
+    use crate::sessions::samples;
 
     const YEAR: i64 = 31_536_000;
     const START: i64 = 1_740_427_049;
@@ -170,30 +171,10 @@ mod tests {
         let ends_at = policy
             .session_end
             .map(|end| now.floor_to_second() + Span::seconds(end));
+        let token_id = TokenId::mint(now, &mut ChaCha12Rng::seed_from_u64(1));
         let mut session = session::Model {
-            id: SessionId::EXAMPLE,
-            app_id: AppId::EXAMPLE,
-            sub: String::new(),
-            claims: String::new(),
-            ip: String::new(),
-            user_agent: String::new(),
-            device_id: None,
-            token_id: TokenId::mint(now, &mut ChaCha12Rng::seed_from_u64(1)),
-            key_id: SigningKeyId::EXAMPLE,
-            parent_id: None,
-            parent_until: None,
-            generation: session::FIRST_GENERATION,
-            flush_count: 0,
-            issued_at: now,
-            auth_not_before: now,
-            auth_expires_at: now,
-            not_before: now,
-            expires_at: now,
-            purge_at: now,
-            refresh_mac: None,
             ends_at,
-            revoked_at: None,
-            revoked_for: None,
+            ..samples::session(token_id, now)
         };
         policy.lifetimes.apply(&mut session, now);
         session

@@ -15,6 +15,8 @@ mod renew;
 mod renewable_tests;
 pub mod renewal;
 pub mod row;
+#[cfg(test)]
+mod samples;
 mod sign;
 pub mod statements;
 mod tokens;
