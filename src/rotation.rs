@@ -196,7 +196,7 @@ mod tests {
                 usize::from(!history.revoked),
                 "one live successor, or none"
             );
-            // However old, and whatever the clock did: all others are seen as a reuse.
+            // However old they are, and however the clock moved: all other credentials are seen as a reuse.
             for id in 0..history.issued {
                 let tolerated = history.parent.is_some_and(|(parent, _)| parent == id);
                 if id != history.current && !tolerated {

@@ -73,7 +73,7 @@ impl Model {
     }
 }
 
-/// The key of this id, of any app: whoever calls compares its hash.
+/// The key of this id, of any app: the caller compares its hash.
 pub async fn find(db: &impl ConnectionTrait, id: AppKeyId) -> Result<Option<Model>, DbErr> {
     Entity::find_by_id(id).one(db).await
 }

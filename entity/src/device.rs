@@ -122,7 +122,7 @@ impl std::fmt::Debug for Model {
     }
 }
 
-/// The device, of any app: whoever calls compares the app.
+/// The device, of any app: the caller compares the app.
 pub async fn find(db: &impl ConnectionTrait, id: DeviceId) -> Result<Option<Model>, DbErr> {
     Entity::find_by_id(id).one(db).await
 }
@@ -139,7 +139,7 @@ pub async fn find_in(
         .await
 }
 
-/// The device, of any app: whoever calls compares the app. Nobody else changes it until the transaction ends.
+/// The device, of any app: the caller compares the app. Nobody else changes it until the transaction ends.
 pub async fn find_for_update(
     db: &impl ConnectionTrait,
     id: DeviceId,

@@ -93,7 +93,7 @@ pub async fn release(
     };
     Entity::update_many()
         .set(ActiveModel {
-            // Free, whatever anybody's clock shows.
+            // Free by every clock.
             holder: Set(None),
             expires_at: Set(now),
             last_run_at: Set(Some(now)),

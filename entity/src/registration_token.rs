@@ -52,7 +52,7 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// The token family of this id, of any app: whoever calls compares its hashes.
+/// The token family of this id, of any app: the caller compares its hashes.
 pub async fn find(
     db: &impl ConnectionTrait,
     id: RegistrationTokenId,

@@ -42,7 +42,7 @@ pub struct Model {
     pub purge_at: Timestamp,
     /// The keyed hash of the refresh token that was handed out last, where it is known.
     pub refresh_mac: Option<TokenMac>,
-    /// When the session ends whatever happens.
+    /// When the session ends at the latest, however often it is renewed.
     pub ends_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
     pub revoked_for: Option<Revocation>,
@@ -211,12 +211,12 @@ pub enum Target {
     Session(SessionId),
     /// All sessions of a subject, but for one.
     Subject(String, Option<SessionId>),
-    /// All sessions on a device, whoever's they are.
+    /// All sessions on a device, of every subject.
     Device(DeviceId),
 }
 
-/// Ends what of `target` in the app has not been ended, whatever its dates: a node whose clock is behind, or the leeway,
-/// may still renew what has expired. `flush_count` is how often the app is known to have been flushed: what an earlier flush
+/// Ends the sessions of `target` in the app that have not been ended, also expired ones: a node whose clock is behind, or the
+/// leeway, may still renew what has expired. `flush_count` is how often the app is known to have been flushed: what an earlier flush
 /// ended is not ended again. Gives the number of sessions that this ended.
 pub async fn revoke_in(
     db: &impl ConnectionTrait,

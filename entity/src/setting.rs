@@ -32,7 +32,7 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// The number of changes so far of what concerns the server as a whole, and of whatever a process of the release before
+/// The number of changes so far of what concerns the server as a whole, and of everything that a process of the release before
 /// changed.
 pub async fn server_epoch(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
     let rows = Entity::find()

@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Sees that a session may begin on the device: that it is none of another app, and not disabled. It may be unknown.
+/// Sees that a session may begin on the device: the device is not one of another app, and not disabled. It may be unknown.
 ///
 /// # Errors
 /// When it may not.
@@ -23,8 +23,9 @@ pub async fn check(app: &App, app_id: AppId, id: DeviceId) -> Result<()> {
     found.map_or(Ok(()), |row| allow(&row, app_id))
 }
 
-/// Makes the device of a session that has begun its user's, and registers it if it is not known. After the session is there
-/// for all to see: whoever disables the device meanwhile ends the session, or is seen here, and it is ended here.
+/// Gives the device of a session that has begun to the user of the session, and registers the device if it is not known. This is
+/// done after the session is stored: if the device is disabled at the same time, that ends the session, or is seen here, and the
+/// session is ended here.
 ///
 /// # Errors
 /// When the session may not be on this device.
@@ -53,15 +54,16 @@ pub async fn admit(app: &App, session: &session::Model) -> Result<()> {
 /// Who says that a session is on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Telling {
-    /// A backend, with a secret key: of whatever device.
+    /// A backend, with a secret key: it may name any device.
     Backend,
-    /// Whoever has the refresh token and a key that everybody has: of the devices of the session's own subject, or of nobody;
-    /// and of a session that is on no device yet. Otherwise one that is to end with its device could be carried away.
+    /// The holder of the refresh token, with a key that everybody has. It may name devices of the session's own subject and of
+    /// nobody, and only while the session is on no device: otherwise a session that is to end with its device could be carried
+    /// away.
     Holder,
 }
 
-/// Ties the session to the device, which becomes its user's, if `presented` is the refresh token that renews it, or was. It
-/// is done before the renewal: what fails here has used up nothing.
+/// Ties the session to the device, and gives the device to the user of the session, if `presented` is the session's current
+/// refresh token or its parent. This is done before the renewal: a refusal here uses up no token.
 ///
 /// # Errors
 /// When the session may not be on this device.
@@ -86,7 +88,7 @@ pub async fn tie(
             return Ok(());
         };
         if session.device_id == Some(id) {
-            // It was allowed when it was tied: whoever disables the device ends it.
+            // This was allowed when the session was tied, and to disable the device ends the session.
             return see_again(app, &caller, id, now).await;
         }
         if !may_move(&session, telling) {
@@ -112,7 +114,7 @@ fn may_move(session: &session::Model, telling: Telling) -> bool {
     !device::is_device(&session.sub) && (telling == Telling::Backend || session.device_id.is_none())
 }
 
-/// The session stays where it is. To name a device that is another subject's is refused all the same.
+/// The session stays on the device that it is on. To name a device of another subject is refused all the same.
 async fn refuse_another(app: &App, session: &session::Model, id: DeviceId) -> Result<()> {
     match device::find(&app.store.reader, id).await? {
         Some(row) if row.app_id != session.app_id => allow(&row, session.app_id),
@@ -144,7 +146,7 @@ async fn take(
     };
     if !read.is_registered() && read.sub.as_deref() != Some(sub) {
         row.sub = Some(sub.to_owned());
-        // It was one of the user before.
+        // The name was given by the user before.
         row.client_id = None;
     }
     if row != read {
@@ -173,7 +175,7 @@ fn allow(row: &device::Model, app_id: AppId) -> Result<()> {
     Ok(())
 }
 
-/// That the device is one of the subject, or of nobody.
+/// Sees that the device is the subject's, or nobody's.
 fn own(row: &device::Model, sub: &str) -> Result<()> {
     let is_nobodys = row.sub.is_none() && !row.is_registered();
     if is_nobodys || row.sub.as_deref() == Some(sub) {

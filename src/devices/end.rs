@@ -6,7 +6,7 @@ use entity::{
 };
 use sea_orm::{ConnectionTrait, DbErr};
 
-/// Ends every session on the device; gives the number. Whoever calls holds the row of the device: nobody ties another
+/// Ends every session on the device; gives the number. The caller holds the row of the device: nobody ties another
 /// session to it meanwhile.
 pub async fn end(
     db: &impl ConnectionTrait,
@@ -19,7 +19,7 @@ pub async fn end(
     session::revoke_in(db, app_id, flush_count, &target, Revocation::Device, now).await
 }
 
-/// Ends every session on the device, and its registration; gives the number of sessions. Whoever calls holds the row of the
+/// Ends every session on the device, and its registration; gives the number of sessions. The caller holds the row of the
 /// device: nobody registers it anew meanwhile.
 pub async fn end_all(
     db: &impl ConnectionTrait,

@@ -18,26 +18,26 @@ use crate::{app::App, apps::Caller, error::Result, master};
 #[derive(Clone, Debug)]
 pub struct Sighting {
     pub push_token: PlainSecret,
-    /// Its user; of nobody that is known, when there is none.
+    /// The user of the device, if the event names one.
     pub sub: Option<String>,
     pub details: Details,
 }
 
-/// A device that was told of.
+/// The device of an event.
 struct Seen {
     id: DeviceId,
     is_new: bool,
 }
 
 impl Sighting {
-    /// Notes on the row what is known now, but for the push token.
+    /// Notes on the row what the event says, but for the push token.
     fn note(&self, row: &mut device::Model, now: Timestamp) {
         row.sub = row.sub.take().or_else(|| self.sub.clone());
         self.details.clone().note(row);
         row.last_seen_at = seen(row, now);
     }
 
-    /// Whether the event may be one of this device's own user, as far as it tells.
+    /// Whether the event may be of the device's own user, by what the event says.
     fn is_of_user(&self, row: &device::Model) -> bool {
         let is_nobodys = row.sub.is_none() && !row.is_registered();
         self.sub.is_none() || row.sub == self.sub || is_nobodys
@@ -46,9 +46,9 @@ impl Sighting {
 
 /// Notes what an event says of its device, which is registered when it is not known; gives its id.
 ///
-/// The push token says which device it is. Where the device is another user's, the token goes to the user of the event, and
-/// messages with it; the device stays whose it is, with its sessions and its name: who takes those must have shown more than
-/// a key that everybody has. A device that was disabled keeps its token as well.
+/// The push token says which device it is. Where that device is another user's, the token goes to a new device of the user of the
+/// event, and messages go with it. The other device keeps its user, its sessions and its name: to take those, more must be shown
+/// than a key that everybody has. A device that was disabled keeps its token as well.
 ///
 /// # Errors
 /// When a publishable key tells too much of the device, or of too many that were not known.
@@ -90,8 +90,8 @@ async fn find(app: &App, app_id: AppId, sighting: &Sighting) -> Result<Option<de
     }
 }
 
-/// The device of an event that was on its way for long: it has a new token by now, and the event tells nothing that is newer
-/// than that.
+/// The device of an event that was on its way for long: the device has a newer push token by now, and the event tells nothing
+/// newer than that.
 async fn late(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -99,7 +99,7 @@ async fn late(
     sighting: &Sighting,
 ) -> Result<Option<device::Model>> {
     let found = device::find_by_push_parent(db, app_id, &token.macs).await?;
-    // Whoever names another user has the token after that device had it.
+    // An event of another user tells that this user has the token now, and that the device had it before.
     Ok(found.filter(|row| sighting.is_of_user(row)))
 }
 

@@ -1,4 +1,4 @@
-//! Whoever sends messages tells which push tokens are dead.
+//! The backend that sends messages tells which push tokens are dead.
 
 use entity::{
     PlainSecret, Timestamp, app,

@@ -47,8 +47,8 @@ pub fn may_merge(gone: &Held, kept: &Held) -> bool {
     gone.is_free && kept.is_free && !have_two_names && (are_of_one || gone.is_bare)
 }
 
-/// Removes `gone`, and lets `kept` have what only that one had, the sessions of its subject included; but not its push token.
-/// Whoever calls holds both rows, and knows that they [may](may_merge) become one.
+/// Removes `gone`, and gives `kept` what only `gone` had, the sessions of its subject included; but not the push token of `gone`.
+/// The caller holds both rows, and knows that they [may](may_merge) become one.
 pub async fn merge(
     db: &impl ConnectionTrait,
     gone: device::Model,
@@ -63,7 +63,7 @@ pub async fn merge(
     Ok(merged)
 }
 
-/// What was known last is what is known.
+/// Where both rows know something, the row that was seen last is right.
 fn join(gone: device::Model, kept: device::Model) -> device::Model {
     let (first, second) = if gone.last_seen_at > kept.last_seen_at {
         (gone.clone(), kept.clone())

@@ -22,13 +22,13 @@ use crate::{
     sessions::{Bearer, Claims, issue_auth},
 };
 
-/// Registers the device under the user of the token, ties the session to it, and signs an auth token that tells of both: of
-/// the same session, which keeps its refresh token, and good for no longer than the one that was presented. Whoever renews
-/// an auth token has to show the refresh token. `allow` says whether the app as it is allows it.
+/// Registers the device under the user of the auth token, ties the session to the device, and signs a further auth token of the
+/// session, which keeps its refresh token. The further auth token expires when the presented one does: to get a longer life, a
+/// client has to show the refresh token. `allow` says whether the app, as it is at this time, allows the report.
 ///
 /// `claims` tell of the device and its push token: the session has them from then on.
 ///
-/// The name is one of this user's devices, and of nobody else's. A session that is on another device stays there.
+/// A name is looked for among the devices of this user only. A session that is on another device stays on that one.
 ///
 /// # Errors
 /// [`Error::InvalidToken`] when the token is not good any more; when the device is disabled, or one of too many of the user that
@@ -117,8 +117,8 @@ struct Named {
     is_tied: bool,
 }
 
-/// Finds the device that the user of the session calls so, or registers it, and gives it the push token: afterwards no other
-/// device of the app has that. Nobody else changes the row until the transaction ends.
+/// Finds the device that the user of the session calls `client_id`, or registers it, and gives it the push token: afterwards no
+/// other device of the app has the push token. Nobody else changes the row until the transaction ends.
 async fn named(
     app: &App,
     db: &impl ConnectionTrait,

@@ -25,16 +25,16 @@ use crate::{
 pub struct Swap {
     pub old: PlainSecret,
     pub new: PlainSecret,
-    /// Who says so, as far as known.
+    /// The user who reports the swap, if known.
     pub sub: Option<String>,
     pub platform: Option<Platform>,
 }
 
 /// Replaces the push token of the device that has `old`. To ask again for what was done is fine.
 ///
-/// Where another device of the same user has `new` already, both are one device: the row that is older goes, or the one that is
-/// no more than a push token. If both are more than that, or are of two subjects, both stay: the one keeps `new`, the other
-/// has no push token any more, for `old` is dead.
+/// Where another row of the same user has `new` already, both rows are one device: the older row goes, or the row that is no more
+/// than a push token. If both rows are more than a push token, or are of two subjects, both stay: the one keeps `new`, and the
+/// other loses its push token, because `old` is dead.
 ///
 /// # Errors
 /// When no device has `old`, or `new` is another user's.
@@ -71,7 +71,7 @@ async fn replace(app: &App, caller: &Caller, swap: &Swap) -> Result<()> {
     commit(app, transaction).await
 }
 
-/// Whether the device was given `new` for `old` before. That may be asked for ever: nothing is changed by it.
+/// Whether the device was given `new` in place of `old` before. A client may ask that for ever, because it changes nothing.
 fn was_done(row: &device::Model, old: &PushToken, new: &PushToken, now: Timestamp) -> bool {
     let Some(current) = row.push_token_mac.as_ref().filter(|mac| new.is(mac)) else {
         return false;
@@ -111,7 +111,7 @@ async fn unite(
         Held::read(db, old, now).await?,
         Held::read(db, new, now).await?,
     );
-    // Whoever has two push tokens moves them, and nothing else: what is in use stays, under its id.
+    // Two push tokens may move a push token, and nothing else: a row that is in use stays, under its id.
     let is_old_gone = match (old.is_bare, new.is_bare) {
         (true, true) => Some(are_of_two || age(&old.row) < age(&new.row)),
         (true, false) => Some(true),
@@ -125,7 +125,7 @@ async fn unite(
     };
     if is_old_gone.is_some() && may_merge(gone, kept) {
         let merged = merge(db, gone.row.clone(), kept.row.clone()).await?;
-        // Of nobody until now: of whoever says so.
+        // A device that was nobody's goes to the user who reports.
         let sub = merged.sub.clone().or(user);
         return Ok(device::Model { sub, ..merged });
     }

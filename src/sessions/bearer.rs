@@ -1,4 +1,4 @@
-//! Whoever presents an auth token, where no app is named beside it.
+//! The holder of an auth token, where the request names no app beside it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Whoever presented a good auth token.
+/// The holder of a good auth token, which was presented.
 #[derive(Clone, Debug)]
 pub struct Bearer {
     pub app: Arc<LoadedApp>,

@@ -67,7 +67,7 @@ impl Lifetimes {
     }
 
     /// The dates of the auth token of a pair that is handed out at `now`: those that it was issued with. Should less than a
-    /// tenth of its life be left, it is dated anew, because whoever is handed it has no use for it.
+    /// tenth of its life be left, it is dated anew, because its receiver has no use for it.
     pub fn auth_dates(self, session: &session::Model, now: Timestamp) -> AuthDates {
         let issued = AuthDates {
             issued_at: session.issued_at.floor_to_second(),
@@ -183,7 +183,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
 
-        /// Whatever the policy, and whenever the pair is answered again while its refresh token lives.
+        /// For every policy, and for every moment at which the pair is answered again while its refresh token lives.
         #[test]
         fn a_client_that_renews_when_it_is_told_has_a_good_auth_token(
             policy in policies(),

@@ -109,8 +109,9 @@ async fn renew_by(
     Err(Error::too_many_changes())
 }
 
-/// What is asked of the store, and the refresh token that is to follow: signed before it is known whether it will, so that
-/// the row can tell it when it comes back. What anybody could have made up from an auth token is verified before that.
+/// The renewal that the write path is asked for, and the refresh token that is to follow. That refresh token is signed before it is
+/// known whether it will be handed out, so that its hash is stored with the row and the row recognises it when it is presented. A
+/// presented token that anybody could have made up from an auth token is verified before that.
 fn new_renewal(
     app: &App,
     caller: &Caller,

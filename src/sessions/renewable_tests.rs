@@ -1,4 +1,4 @@
-//! Whatever policy is accepted: a session that begins by it can be used, and be renewed.
+//! For every policy that is accepted: a session that begins by it can be used, and be renewed.
 
 use entity::{AppId, Timestamp, TokenId, app, session, time::Span};
 use proptest::prelude::*;

@@ -137,7 +137,7 @@ pub fn decide(session: &mut session::Model, renewal: &Renewal) -> Outcome {
         // Who has used it may be this very renewal.
         Decision::Reuse if in_doubt && session.is_revoked() => Outcome::Refused(Refusal::Revoked),
         Decision::Reuse if in_doubt => Outcome::Unconfirmed,
-        // Seen whatever its dates: an old token that leaked is told by its identity alone.
+        // A reuse is seen even if the token has expired: an old token that leaked is told by its identity alone.
         Decision::Reuse if session.is_revoked() => Outcome::Refused(Refusal::Used),
         Decision::Reuse => {
             session.revoked_at = Some(renewal.now);

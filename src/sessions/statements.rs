@@ -1,5 +1,5 @@
-//! The statements of the write path: few, whatever the number of sessions, and of few different texts, so that they are
-//! prepared once. Here, the engines differ most.
+//! The statements of the write path: few for any number of sessions, and of few different texts, so that they are prepared
+//! once. Here, the engines differ most.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
@@ -24,7 +24,7 @@ pub struct Stored {
     pub sessions: Vec<session::Model>,
 }
 
-/// The sessions of these ids, those that there are, of any app: whoever calls compares the app; with the epochs of their apps,
+/// The sessions of these ids, those that there are, of any app: the caller compares the app; with the epochs of their apps,
 /// and of `apps`. Where all are asked for by one app, `only`, its epoch is read once for all. One statement wherever that can
 /// be, because each is a round trip.
 pub async fn read(
@@ -88,7 +88,7 @@ fn select(db: &Transaction, ids: &[SessionId], last: SessionId, only: Option<App
     Statement::from_sql_and_values(backend, sql, values)
 }
 
-// OR FAIL, here and below: whoever gets an error gives the transaction up, so that no copies are kept for undoing the
+// OR FAIL, here and below: the caller gives the transaction up after an error, so that no copies are kept for undoing the
 // statement alone.
 
 /// Adds sessions.

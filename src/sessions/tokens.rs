@@ -109,7 +109,7 @@ pub fn new_refresh_token(
 }
 
 /// Signs the pair that `session` says is the current one; its auth token is dated anew where that would be over soon.
-/// `new` is taken for its refresh token, if it is that one.
+/// If `new` is the refresh token of that pair, it is taken, and not signed again.
 ///
 /// # Errors
 /// [`Refusal::Revoked`] when its key was revoked since; when the signature cannot be made.

@@ -1,4 +1,4 @@
-//! The push tokens that are sealed, for whoever replaces the master key.
+//! The sealed push tokens, for the replacement of the master key.
 
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,

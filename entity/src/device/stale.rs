@@ -1,4 +1,4 @@
-//! The devices that go: those that were not seen for long, and those of an app that was deleted.
+//! The devices that are removed: those that were not seen for long, and those of an app that was deleted.
 
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QuerySelect,

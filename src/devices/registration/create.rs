@@ -67,7 +67,7 @@ impl NewRegistration {
 pub async fn create(app: &App, caller: &Caller, new: &NewRegistration) -> Result<Created> {
     let app_id = caller.app.app.id;
     new.check()?;
-    // Whoever registers the device after this has won.
+    // A registration that is found later was made by another caller, who has won.
     let known = || known_family(app, app_id, &new.client_id);
     let known = app.retry(known).await?;
     let begin = async |caller: Caller| begin_family(app, &caller, new, known).await;

@@ -1,4 +1,4 @@
-//! What becomes of a registration token that is presented, pure: the row in, the row after it or a refusal out.
+//! What becomes of a registration token that is presented. Pure: the row of its family in, the changed row or a refusal out.
 
 use entity::{
     SecretHash, Timestamp, app,
@@ -84,7 +84,7 @@ pub fn refresh(row: &Model, presented: Presentation, next: &SecretHash) -> Resul
     })
 }
 
-/// Lets the device be known by the token, which stays what it is; the row after it counts this use.
+/// Takes the token as the proof of its device. The token stays the current one; the row that is returned counts this use.
 ///
 /// # Errors
 /// When it may not.

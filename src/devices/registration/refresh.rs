@@ -45,7 +45,7 @@ async fn advance_family(app: &App, token: &Token) -> Result<Refreshed> {
     let hash = next.hash();
     let holder = token.holder(app, now).await?;
     let presented = token.presentation(app, &holder.policy, now);
-    // Whoever is refused has not taken a writer's place.
+    // Before the transaction: a device that is refused takes no place among the writers.
     family::refresh(&holder.row, presented, &hash)?;
 
     let transaction = app.store.begin().await?;

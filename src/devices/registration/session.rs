@@ -27,7 +27,7 @@ use crate::{
 const CHANGED: Error = Error::Contended("the registration is being changed");
 
 /// Begins a session on the device that holds `token`. Its subject and its claims are those that the registration was made
-/// with, whatever became of its rows. The token stays what it is.
+/// with, even if its rows were changed since. The token is not used up.
 ///
 /// # Errors
 /// When the audience is none that the registration or the policy of the app has; when the token is not the current one of a live
@@ -97,7 +97,7 @@ fn allowed(
     }
 }
 
-/// Whoever holds the token, if a session may begin by it now.
+/// The device that holds the token, if the token lets a session begin at this time.
 async fn check(app: &App, loaded: &LoadedApp, token: &Token) -> Result<Holder> {
     let now = app.clock.now();
     let holder = token.holder(app, now).await?;
@@ -108,8 +108,8 @@ async fn check(app: &App, loaded: &LoadedApp, token: &Token) -> Result<Holder> {
     Ok(holder)
 }
 
-/// Counts this use of the token, or ends the session again if it may not be. After the session is there for all to see:
-/// whoever ends the registration meanwhile finds the session and ends it, or has written the row that is written here.
+/// Counts this use of the token, or ends the session again if the use is refused. This is done after the session is stored:
+/// an end of the registration at the same time finds the session and ends it, or has written the row that is written here.
 async fn confirm(app: &App, token: &Token, holder: &Holder, session_id: SessionId) -> Result<()> {
     let transaction = app.store.begin().await?;
     match count(app, &transaction, token, holder).await {

@@ -150,7 +150,7 @@ fn the_window_begins_anew_after_an_hour() {
 }
 
 proptest! {
-    /// Whatever is presented and whenever: one token is live, and in every window there are no more uses than the limit.
+    /// For every sequence of presentations: one token is live, and in every window there are no more uses than the limit.
     #[test]
     fn one_token_is_live(
         limit in 1_u32..6,
