@@ -15,7 +15,7 @@ use plotters::prelude::{
 use rand::RngExt;
 use renewd::{
     app::App,
-    apps::{self, Caller, NewApp, Presented},
+    apps::{self, Caller, NewApp, PresentedKey},
     audit::Actor,
     config::{Config, Secrets},
     sessions::statements,
@@ -59,7 +59,7 @@ async fn run(most: usize) -> Outcome<Vec<(f64, f64)>> {
     let opened = start::open(config, Secrets::default(), Clock::system(), Rng::system()).await?;
     let app = Arc::new(opened.app);
     let made = apps::create(&app, &Actor::cli(), NewApp::named("growth".to_owned())).await?;
-    let presented = Presented {
+    let presented = PresentedKey {
         key: PlainSecret::from_text(made.secret_key.reveal()),
         origin: None,
         request_id: None,

@@ -14,10 +14,10 @@ use keys::{Algorithm, MasterKey, SigningKey, TokenType};
 use rand::{SeedableRng, rngs::ChaCha12Rng};
 use renewd::{
     app::App,
-    apps::{self, Caller, NewApp, Presented},
+    apps::{self, Caller, NewApp, PresentedKey},
     audit::Actor,
     config::{Config, Secrets},
-    rotation::{Lineage, RetryPolicy},
+    rotation::{RetryPolicy, TokenFamily},
     sessions::{self, Claims, Client, NewSession},
     start,
 };
@@ -75,10 +75,10 @@ fn tokens(criterion: &mut Criterion) -> Outcome<()> {
 
 fn rule(criterion: &mut Criterion) {
     let now = Timestamp::from_seconds(1_740_427_049);
-    let lineage = Lineage::begin(1_u32);
+    let family = TokenFamily::begin(1_u32);
     criterion.bench_function("rule/present", |bencher| {
         bencher.iter(|| {
-            std::hint::black_box(&lineage).present(1, now, Span::ZERO, RetryPolicy::Repeat, 2)
+            std::hint::black_box(&family).present(1, now, Span::ZERO, RetryPolicy::Repeat, 2)
         });
     });
 }
@@ -158,7 +158,7 @@ async fn open(config: Config) -> Outcome<(Arc<App>, Caller)> {
     let opened = start::open(config, Secrets::default(), Clock::system(), Rng::system()).await?;
     let app = Arc::new(opened.app);
     let made = apps::create(&app, &Actor::cli(), NewApp::named("parts".to_owned())).await?;
-    let presented = Presented {
+    let presented = PresentedKey {
         key: PlainSecret::from_text(made.secret_key.reveal()),
         origin: None,
         request_id: None,

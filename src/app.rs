@@ -97,9 +97,6 @@ impl App {
     }
 
     /// Finishes the renewals that wait, and closes the store.
-    ///
-    /// # Errors
-    /// Those of the store.
     pub async fn close(&self) -> Result<()> {
         // Without the jobs nobody else does it: a command changes something and ends.
         let told = self.directory.tell_older_releases(&self.store).await;

@@ -120,7 +120,7 @@ pub enum RegistrationRefusal {
     Invalid,
     #[error("expired")]
     Expired,
-    /// Its lineage was ended.
+    /// Its token family was ended.
     #[error("revoked")]
     Revoked,
     /// Its device has used it too often in this hour: good again after this time.

@@ -1,4 +1,6 @@
 //! renewd: a self-hosted issuer of JWT sessions that are renewed with single-use refresh tokens.
+//!
+//! What asks the store fails when the store fails. An `# Errors` section says what else can go wrong.
 
 pub mod api;
 pub mod app;

@@ -19,7 +19,7 @@ const BATCH: u64 = 100;
 /// With keys from the environment, the old one must be in `RENEWD_PREVIOUS_MASTER_KEY`.
 ///
 /// # Errors
-/// When a file cannot be written, or a signing key does not open; those of the store.
+/// When a file cannot be written, or a signing key does not open.
 pub async fn rekey(app: &App, actor: &Actor) -> Result<u64> {
     app.master.replace(&app.rng)?;
     let keys = app.master.get();

@@ -1,13 +1,13 @@
 //! The one rule by which every renewable credential is renewed (RFC 9700 section 4.14.2).
 //!
-//! A lineage remembers the current credential and its immediate parent. Nothing older needs
+//! A token family remembers the current credential and its immediate parent. Nothing older needs
 //! remembering: a credential that verifies as ours and is neither of the two is a reuse.
 
 use entity::{Timestamp, time::Span};
 
-/// What a credential's lineage remembers.
+/// What a credential's token family remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lineage<Id> {
+pub struct TokenFamily<Id> {
     /// The only credential that can be renewed.
     pub current: Id,
     /// The one that `current` replaced, while presenting it again is tolerated.
@@ -36,20 +36,20 @@ pub enum RetryPolicy {
 /// What becomes of a presentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision<Id> {
-    /// The credential was the current one: the lineage goes on with `next`.
-    Advance(Lineage<Id>),
+    /// The credential was the current one: the token family goes on with `next`.
+    Advance(TokenFamily<Id>),
     /// The parent within its grace: the current credential is answered again.
     Repeat,
-    /// The parent within its grace: the lineage goes on with `next` in place of the current one.
-    Replace(Lineage<Id>),
+    /// The parent within its grace: the token family goes on with `next` in place of the current one.
+    Replace(TokenFamily<Id>),
     /// Neither the current one nor a tolerated parent: it was used before.
     Reuse,
-    /// It would be renewed, had the lineage not been ended.
+    /// It would be renewed, had the token family not been ended.
     Ended,
 }
 
-impl<Id: Copy + PartialEq> Lineage<Id> {
-    /// A lineage that begins with `id`.
+impl<Id: Copy + PartialEq> TokenFamily<Id> {
+    /// A token family that begins with `id`.
     pub fn begin(id: Id) -> Self {
         Self {
             current: id,
@@ -119,7 +119,7 @@ mod tests {
         prop::collection::vec(step, 0..80)
     }
 
-    /// What is known of the history from outside, by other means than the lineage.
+    /// What is known of the history from outside, by other means than the token family.
     struct History {
         issued: u32,
         current: u32,
@@ -131,7 +131,7 @@ mod tests {
     fn check(policy: RetryPolicy, grace_seconds: i64, steps: Vec<Step>) {
         let grace = Span::seconds(grace_seconds);
         let mut now = Timestamp::from_seconds(1_740_427_049);
-        let mut lineage = Lineage::begin(0_u32);
+        let mut family = TokenFamily::begin(0_u32);
         let mut history = History {
             issued: 1,
             current: 0,
@@ -142,13 +142,13 @@ mod tests {
             match step {
                 Step::Clock(by) => now = Timestamp::from_millis(now.as_millis() + by),
                 Step::Revoke => {
-                    lineage.ended = true;
+                    family.ended = true;
                     history.revoked = true;
                 }
                 Step::Present(index) => {
                     let id = u32::try_from(index.index(history.issued as usize)).unwrap();
                     let next = history.issued;
-                    let decision = lineage.present(id, now, grace, policy, next);
+                    let decision = family.present(id, now, grace, policy, next);
                     let in_window = history
                         .parent
                         .is_some_and(|(parent, deadline)| parent == id && now < deadline);
@@ -159,24 +159,24 @@ mod tests {
                             history.parent = (grace_seconds > 0).then_some((id, now + grace));
                             history.current = next;
                             history.issued += 1;
-                            lineage = to;
+                            family = to;
                         }
                         Decision::Repeat => {
                             assert_eq!(policy, RetryPolicy::Repeat);
                             assert!(in_window && !history.revoked && grace_seconds > 0);
-                            assert_eq!(lineage.current, history.current);
+                            assert_eq!(family.current, history.current);
                         }
                         Decision::Replace(to) => {
                             assert_eq!(policy, RetryPolicy::Replace);
                             assert!(in_window && !history.revoked && grace_seconds > 0);
                             history.current = next;
                             history.issued += 1;
-                            lineage = to;
+                            family = to;
                         }
                         Decision::Reuse => {
                             assert!(id != history.current && !in_window);
                             // What the server does about a session.
-                            lineage.ended = true;
+                            family.ended = true;
                             history.revoked = true;
                         }
                         Decision::Ended => {
@@ -187,7 +187,7 @@ mod tests {
             }
             let live = (0..history.issued)
                 .filter(|&id| {
-                    let decision = lineage.present(id, now, grace, policy, u32::MAX);
+                    let decision = family.present(id, now, grace, policy, u32::MAX);
                     matches!(decision, Decision::Advance(_))
                 })
                 .count();
@@ -196,11 +196,11 @@ mod tests {
                 usize::from(!history.revoked),
                 "one live successor, or none"
             );
-            // However old, and whatever the clock did: all others are seen as a reuse.
+            // However old they are, and however the clock moved: all other credentials are seen as a reuse.
             for id in 0..history.issued {
                 let tolerated = history.parent.is_some_and(|(parent, _)| parent == id);
                 if id != history.current && !tolerated {
-                    let decision = lineage.present(id, now, grace, policy, u32::MAX);
+                    let decision = family.present(id, now, grace, policy, u32::MAX);
                     assert_eq!(decision, Decision::Reuse, "generation {id}");
                 }
             }
@@ -230,11 +230,11 @@ mod tests {
     #[test]
     fn the_window_has_an_exact_end_and_the_use_of_the_successor_closes_it() {
         let (start, grace) = (Timestamp::from_seconds(1_000), Span::seconds(10));
-        let present = |lineage: Lineage<u8>, id, at: i64| {
+        let present = |family: TokenFamily<u8>, id, at: i64| {
             let at = Timestamp::from_millis(at);
-            lineage.present(id, at, grace, RetryPolicy::Repeat, id + 1)
+            family.present(id, at, grace, RetryPolicy::Repeat, id + 1)
         };
-        let Decision::Advance(second) = present(Lineage::begin(0), 0, start.as_millis()) else {
+        let Decision::Advance(second) = present(TokenFamily::begin(0), 0, start.as_millis()) else {
             panic!("the first presentation advances");
         };
         assert_eq!(present(second, 0, 1_009_999), Decision::Repeat);

@@ -96,9 +96,6 @@ impl Model {
 }
 
 /// The app, unless it was deleted.
-///
-/// # Errors
-/// Those of the store.
 pub async fn find(db: &impl ConnectionTrait, id: AppId) -> Result<Option<Model>, DbErr> {
     Entity::find_by_id(id)
         .filter(Column::DeletedAt.is_null())
@@ -107,9 +104,6 @@ pub async fn find(db: &impl ConnectionTrait, id: AppId) -> Result<Option<Model>,
 }
 
 /// The app, unless it was deleted; nobody else changes it until the transaction ends.
-///
-/// # Errors
-/// Those of the store.
 pub async fn find_for_update(db: &impl ConnectionTrait, id: AppId) -> Result<Option<Model>, DbErr> {
     Entity::find_by_id(id)
         .filter(Column::DeletedAt.is_null())
@@ -119,9 +113,6 @@ pub async fn find_for_update(db: &impl ConnectionTrait, id: AppId) -> Result<Opt
 }
 
 /// The changes so far of those of these apps that there are, deleted ones too.
-///
-/// # Errors
-/// Those of the store.
 pub async fn epochs(
     db: &impl ConnectionTrait,
     ids: &[AppId],
@@ -141,9 +132,6 @@ pub async fn epochs(
 /// Counts a change of the app, in the transaction that makes it, before anything else of it is read or written there: nobody
 /// else changes the app until the transaction ends. With `from`, only if nothing was changed since that many changes.
 /// `false` when something was, or there is no such app.
-///
-/// # Errors
-/// Those of the store.
 pub async fn advance(
     db: &impl ConnectionTrait,
     id: AppId,
@@ -160,9 +148,6 @@ pub async fn advance(
 }
 
 /// Counts a change of every app: see [`advance`].
-///
-/// # Errors
-/// Those of the store.
 pub async fn advance_all(db: &impl ConnectionTrait) -> Result<(), DbErr> {
     Entity::update_many()
         .col_expr(Column::Epoch, Column::Epoch.into_expr().add(1))
@@ -172,9 +157,6 @@ pub async fn advance_all(db: &impl ConnectionTrait) -> Result<(), DbErr> {
 }
 
 /// At most `limit` apps older than `before`, the newest first.
-///
-/// # Errors
-/// Those of the store.
 pub async fn list(
     db: &impl ConnectionTrait,
     before: Option<AppId>,
@@ -188,9 +170,6 @@ pub async fn list(
 }
 
 /// Apps whose signing keys are to be looked at, at most `limit`.
-///
-/// # Errors
-/// Those of the store.
 pub async fn list_due(
     db: &impl ConnectionTrait,
     now: Timestamp,
@@ -207,9 +186,6 @@ pub async fn list_due(
 
 /// Claims the right to change the signing keys of the app, by the guard that nobody did since it was
 /// read: of two that try at once, one wins.
-///
-/// # Errors
-/// Those of the store.
 pub async fn schedule_keys(
     db: &impl ConnectionTrait,
     read: &Model,
@@ -230,9 +206,6 @@ pub async fn schedule_keys(
 }
 
 /// Declares every token of the app dead that was issued until now. `false` when there is no such app.
-///
-/// # Errors
-/// Those of the store.
 pub async fn flush(db: &impl ConnectionTrait, id: AppId) -> Result<bool, DbErr> {
     let update = Entity::update_many()
         .col_expr(Column::FlushCount, Column::FlushCount.into_expr().add(1))
@@ -242,9 +215,6 @@ pub async fn flush(db: &impl ConnectionTrait, id: AppId) -> Result<bool, DbErr> 
 }
 
 /// Marks the app as deleted. `false` when there is none, or it was deleted already.
-///
-/// # Errors
-/// Those of the store.
 pub async fn delete(db: &impl ConnectionTrait, id: AppId, now: Timestamp) -> Result<bool, DbErr> {
     let update = Entity::update_many()
         .set(ActiveModel {
@@ -257,9 +227,6 @@ pub async fn delete(db: &impl ConnectionTrait, id: AppId, now: Timestamp) -> Res
 }
 
 /// Apps that were deleted and still have rows.
-///
-/// # Errors
-/// Those of the store.
 pub async fn list_deleted(db: &impl ConnectionTrait) -> Result<Vec<Model>, DbErr> {
     Entity::find()
         .filter(Column::DeletedAt.is_not_null())
@@ -268,9 +235,6 @@ pub async fn list_deleted(db: &impl ConnectionTrait) -> Result<Vec<Model>, DbErr
 }
 
 /// Removes the row of a deleted app.
-///
-/// # Errors
-/// Those of the store.
 pub async fn purge(db: &impl ConnectionTrait, id: AppId) -> Result<(), DbErr> {
     Entity::delete_many()
         .filter(Column::Id.eq(id))

@@ -28,7 +28,8 @@ pub struct Model {
     /// When its holder replaced it by another, which it may do once.
     pub replaced_at: Option<Timestamp>,
     /// A UUID that stays with the application that holds the key, over all its keys.
-    pub registration_id: Option<String>,
+    #[sea_orm(column_name = "registration_id")]
+    pub application_id: Option<String>,
 }
 
 /// The kind of a key, as the store names it.
@@ -72,18 +73,12 @@ impl Model {
     }
 }
 
-/// The key of this id, of any app: whoever calls compares its hash.
-///
-/// # Errors
-/// Those of the store.
+/// The key of this id, of any app: the caller compares its hash.
 pub async fn find(db: &impl ConnectionTrait, id: AppKeyId) -> Result<Option<Model>, DbErr> {
     Entity::find_by_id(id).one(db).await
 }
 
 /// The keys of the app that were not revoked; some may have ended by the clock.
-///
-/// # Errors
-/// Those of the store.
 pub async fn list_unrevoked_in(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -97,9 +92,6 @@ pub async fn list_unrevoked_in(
 }
 
 /// The number of live keys of the app that belong to an application, or of those that belong to none.
-///
-/// # Errors
-/// Those of the store.
 pub async fn count_live_in(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -107,9 +99,9 @@ pub async fn count_live_in(
     now: Timestamp,
 ) -> Result<u64, DbErr> {
     let held = if of_applications {
-        Column::RegistrationId.is_not_null()
+        Column::ApplicationId.is_not_null()
     } else {
-        Column::RegistrationId.is_null()
+        Column::ApplicationId.is_null()
     };
     Entity::find()
         .filter(Column::AppId.eq(app_id))
@@ -122,9 +114,6 @@ pub async fn count_live_in(
 
 /// Removes the app's keys that somebody has ended, by a revocation or by another key in their place, but for the `keep` that
 /// were made last; at most `limit` at a time. What ends by the clock alone is left to the purge.
-///
-/// # Errors
-/// Those of the store.
 pub async fn trim_ended_in(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -156,9 +145,6 @@ pub async fn trim_ended_in(
 }
 
 /// Every root key.
-///
-/// # Errors
-/// Those of the store.
 pub async fn list_root(db: &impl ConnectionTrait) -> Result<Vec<Model>, DbErr> {
     Entity::find()
         .filter(Column::AppId.is_null())
@@ -168,9 +154,6 @@ pub async fn list_root(db: &impl ConnectionTrait) -> Result<Vec<Model>, DbErr> {
 }
 
 /// The number of live root keys.
-///
-/// # Errors
-/// Those of the store.
 pub async fn count_live_root(db: &impl ConnectionTrait, now: Timestamp) -> Result<u64, DbErr> {
     Entity::find()
         .filter(Column::AppId.is_null())
@@ -181,9 +164,6 @@ pub async fn count_live_root(db: &impl ConnectionTrait, now: Timestamp) -> Resul
 }
 
 /// At most `limit` keys of the app that are older than `before`, the newest first.
-///
-/// # Errors
-/// Those of the store.
 pub async fn page_in(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -198,9 +178,6 @@ pub async fn page_in(
 }
 
 /// Lets the app's main keys of a kind, those without a name, end at `end`; what ends sooner still does.
-///
-/// # Errors
-/// Those of the store.
 pub async fn end_main_at(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -218,9 +195,6 @@ pub async fn end_main_at(
 }
 
 /// Lets the root keys end at `end`; what ends sooner still does.
-///
-/// # Errors
-/// Those of the store.
 pub async fn end_root_at(
     db: &impl ConnectionTrait,
     now: Timestamp,
@@ -235,9 +209,6 @@ pub async fn end_root_at(
 
 /// Notes that one key of the app is replaced, and lets it end at `end`, or at its own end where that is sooner. If an
 /// application holds it, every other key of that ends now. `false` when the key is not live at `now`, or is replaced already.
-///
-/// # Errors
-/// Those of the store.
 pub async fn replace(
     db: &impl ConnectionTrait,
     key: &Model,
@@ -261,10 +232,10 @@ pub async fn replace(
     if update.exec(db).await?.rows_affected != 1 {
         return Ok(false);
     }
-    if let Some(application) = &key.registration_id {
+    if let Some(application) = &key.application_id {
         revoke_update(now)
             .filter(Column::AppId.eq(key.app_id))
-            .filter(Column::RegistrationId.eq(application))
+            .filter(Column::ApplicationId.eq(application))
             .filter(Column::Id.ne(key.id))
             .exec(db)
             .await?;
@@ -300,9 +271,6 @@ fn revoke_update(now: Timestamp) -> sea_orm::UpdateMany<Entity> {
 
 /// Revokes a key of the app; if an application holds it, or held it, every key of that. `false` when there is none, or all are
 /// revoked already.
-///
-/// # Errors
-/// Those of the store.
 pub async fn revoke_in(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -312,8 +280,8 @@ pub async fn revoke_in(
     let Some(key) = find(db, id).await?.filter(|key| key.app_id == Some(app_id)) else {
         return Ok(false);
     };
-    let of_it = match key.registration_id {
-        Some(application) => Column::RegistrationId.eq(application),
+    let of_it = match key.application_id {
+        Some(application) => Column::ApplicationId.eq(application),
         None => Column::Id.eq(id),
     };
     let update = revoke_update(now)
@@ -323,9 +291,6 @@ pub async fn revoke_in(
 }
 
 /// Revokes every key of every application of the app.
-///
-/// # Errors
-/// Those of the store.
 pub async fn revoke_applications(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -333,25 +298,19 @@ pub async fn revoke_applications(
 ) -> Result<(), DbErr> {
     revoke_update(now)
         .filter(Column::AppId.eq(app_id))
-        .filter(Column::RegistrationId.is_not_null())
+        .filter(Column::ApplicationId.is_not_null())
         .exec(db)
         .await?;
     Ok(())
 }
 
 /// Revokes every key of every app that still works; gives the number.
-///
-/// # Errors
-/// Those of the store.
 pub async fn revoke_all(db: &impl ConnectionTrait, now: Timestamp) -> Result<u64, DbErr> {
     let update = revoke_update(now).filter(Column::AppId.is_not_null());
     Ok(update.exec(db).await?.rows_affected)
 }
 
 /// Notes that the key was used, if that was not noted since.
-///
-/// # Errors
-/// Those of the store.
 pub async fn used_at(db: &impl ConnectionTrait, id: AppKeyId, at: Timestamp) -> Result<(), DbErr> {
     let earlier = Column::LastUsedAt.is_null().or(Column::LastUsedAt.lt(at));
     Entity::update_many()
@@ -367,9 +326,6 @@ pub async fn used_at(db: &impl ConnectionTrait, id: AppKeyId, at: Timestamp) -> 
 }
 
 /// Removes keys that ended before `end`.
-///
-/// # Errors
-/// Those of the store.
 pub async fn purge_ended(db: &impl ConnectionTrait, end: Timestamp) -> Result<u64, DbErr> {
     let ended = Column::ExpiresAt.lt(end).or(Column::RevokedAt.lt(end));
     let delete = Entity::delete_many().filter(ended);
@@ -377,9 +333,6 @@ pub async fn purge_ended(db: &impl ConnectionTrait, end: Timestamp) -> Result<u6
 }
 
 /// Removes every key of the app.
-///
-/// # Errors
-/// Those of the store.
 pub async fn delete_in(db: &impl ConnectionTrait, app_id: AppId) -> Result<(), DbErr> {
     Entity::delete_many()
         .filter(Column::AppId.eq(app_id))

@@ -39,9 +39,6 @@ pub struct Filter {
 }
 
 /// At most `limit` events, the newest first.
-///
-/// # Errors
-/// Those of the store.
 pub async fn list(
     db: &impl ConnectionTrait,
     filter: Filter,
@@ -61,18 +58,12 @@ pub async fn list(
 }
 
 /// When the last event was recorded.
-///
-/// # Errors
-/// Those of the store.
 pub async fn last_at(db: &impl ConnectionTrait) -> Result<Option<Timestamp>, DbErr> {
     let last = Entity::find().order_by_desc(Column::Id).one(db).await?;
     Ok(last.map(|event| event.at))
 }
 
 /// Removes at most `limit` events of before `end`; gives the number.
-///
-/// # Errors
-/// Those of the store.
 pub async fn purge(db: &impl ConnectionTrait, end: Timestamp, limit: u64) -> Result<u64, DbErr> {
     let ids: Vec<AuditEventId> = Entity::find()
         .filter(Column::At.lt(end))

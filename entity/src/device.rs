@@ -122,18 +122,12 @@ impl std::fmt::Debug for Model {
     }
 }
 
-/// The device, of any app: whoever calls compares the app.
-///
-/// # Errors
-/// Those of the store.
+/// The device, of any app: the caller compares the app.
 pub async fn find(db: &impl ConnectionTrait, id: DeviceId) -> Result<Option<Model>, DbErr> {
     Entity::find_by_id(id).one(db).await
 }
 
 /// The device, if it is one of the app.
-///
-/// # Errors
-/// Those of the store.
 pub async fn find_in(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -145,10 +139,7 @@ pub async fn find_in(
         .await
 }
 
-/// The device, of any app: whoever calls compares the app. Nobody else changes it until the transaction ends.
-///
-/// # Errors
-/// Those of the store.
+/// The device, of any app: the caller compares the app. Nobody else changes it until the transaction ends.
 pub async fn find_for_update(
     db: &impl ConnectionTrait,
     id: DeviceId,
@@ -197,9 +188,6 @@ impl Marks<'_> {
 /// The devices of the app that have any of these marks, held until the transaction ends: in the order of their ids, so that
 /// two that ask for the same ones do not wait for each other in a circle. `None` when a mark went from one to another before it
 /// could be held: to hold more would be out of order, so the transaction is to be given up.
-///
-/// # Errors
-/// Those of the store.
 pub async fn known_for_update(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -246,9 +234,6 @@ async fn ids_of(
 }
 
 /// A device of the app that has one of these push tokens.
-///
-/// # Errors
-/// Those of the store.
 pub async fn find_by_push_token(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -262,9 +247,6 @@ pub async fn find_by_push_token(
 }
 
 /// A device of the app that had one of these push tokens before the one that it has.
-///
-/// # Errors
-/// Those of the store.
 pub async fn find_by_push_parent(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -279,9 +261,6 @@ pub async fn find_by_push_parent(
 }
 
 /// Writes the whole row, which the transaction holds for update.
-///
-/// # Errors
-/// Those of the store.
 pub async fn save(db: &impl ConnectionTrait, row: Model) -> Result<(), DbErr> {
     row.into_active_model().reset_all().update(db).await?;
     Ok(())
@@ -289,9 +268,6 @@ pub async fn save(db: &impl ConnectionTrait, row: Model) -> Result<(), DbErr> {
 
 /// Notes that the device was seen, if it is one of the app and not disabled; nobody else changes it until the transaction
 /// ends. `false` otherwise.
-///
-/// # Errors
-/// Those of the store.
 pub async fn hold_live(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -312,9 +288,6 @@ pub async fn hold_live(
 }
 
 /// Notes that the device was seen.
-///
-/// # Errors
-/// Those of the store.
 pub async fn seen_at(db: &impl ConnectionTrait, id: DeviceId, at: Timestamp) -> Result<(), DbErr> {
     Entity::update_many()
         .set(ActiveModel {
@@ -345,9 +318,6 @@ pub fn reachable_of(app_id: AppId, sub: &str) -> Select<Entity> {
 }
 
 /// At most `limit` of these devices with an id below `before`, the newest first.
-///
-/// # Errors
-/// Those of the store.
 pub async fn page(
     db: &impl ConnectionTrait,
     query: Select<Entity>,
@@ -362,9 +332,6 @@ pub async fn page(
 }
 
 /// Removes the device of the app. `false` when there is none.
-///
-/// # Errors
-/// Those of the store.
 pub async fn delete_in(
     db: &impl ConnectionTrait,
     app_id: AppId,

@@ -101,11 +101,11 @@ ids! {
     DeviceId
     /// Names a running process.
     NodeId
-    /// Names the lineage of a device's registration tokens.
+    /// Names the token family of a device's registration tokens.
     RegistrationTokenId
     /// Names a request in the log, when its sender gave it no name.
     RequestId
-    /// Names a session: its lineage of tokens keeps it over all renewals.
+    /// Names a session: its token family keeps this id over all renewals.
     SessionId
     /// Names a signing key; the `kid` of tokens.
     SigningKeyId

@@ -40,9 +40,6 @@ impl Model {
 }
 
 /// Takes or extends the lease, if nobody else holds it at `now`. `false` when somebody does.
-///
-/// # Errors
-/// Those of the store.
 pub async fn take(
     db: &impl ConnectionTrait,
     name: &str,
@@ -83,9 +80,6 @@ pub async fn take(
 }
 
 /// Notes how a run ended, and lets the next process have the lease.
-///
-/// # Errors
-/// Those of the store.
 pub async fn release(
     db: &impl ConnectionTrait,
     name: &str,
@@ -99,7 +93,7 @@ pub async fn release(
     };
     Entity::update_many()
         .set(ActiveModel {
-            // Free, whatever anybody's clock shows.
+            // Free by every clock.
             holder: Set(None),
             expires_at: Set(now),
             last_run_at: Set(Some(now)),
@@ -115,9 +109,6 @@ pub async fn release(
 }
 
 /// Every job.
-///
-/// # Errors
-/// Those of the store.
 pub async fn list(db: &impl ConnectionTrait) -> Result<Vec<Model>, DbErr> {
     Entity::find().order_by_asc(Column::Name).all(db).await
 }

@@ -1,5 +1,7 @@
 //! The tables: one file a table, with its columns, its state, its scoped finders and its guarded
 //! transitions. Helpers take any connection; only the verbs of the server begin and commit.
+//!
+//! Every finder and every transition fails when the store fails. An `# Errors` section says what else can go wrong.
 
 pub mod app;
 pub mod app_key;

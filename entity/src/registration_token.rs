@@ -1,4 +1,4 @@
-//! `registration_token`: one row a device, the lineage of its registration tokens. No token is stored.
+//! `registration_token`: one row a device: the token family of its registration tokens. No token is stored.
 
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect, Select,
@@ -13,11 +13,11 @@ const KEEP: Span = Span::seconds(30 * 86_400);
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "registration_token")]
 pub struct Model {
-    /// In each token of the lineage: it is found without its app.
+    /// It is in each token of the family: the row is found without its app.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: RegistrationTokenId,
     pub app_id: AppId,
-    /// A device has one lineage.
+    /// A device has one token family.
     pub device_id: DeviceId,
     pub current_hash: SecretHash,
     /// The token that the current one replaced, while it may be presented again.
@@ -25,13 +25,13 @@ pub struct Model {
     pub parent_until: Option<Timestamp>,
     /// Refreshes so far.
     pub generation: i64,
-    /// The app's count of flushes when the lineage began.
+    /// The app's count of flushes when the token family began.
     pub flush_count: i64,
     pub began_at: Timestamp,
     /// When the current token was issued, and when it ends by itself.
     pub issued_at: Timestamp,
     pub expires_at: Option<Timestamp>,
-    /// Seconds for which each token of the lineage lives; `None`: as the app's policy says.
+    /// Seconds for which each token of the family lives; `None`: as the app's policy says.
     pub lifetime: Option<i64>,
     pub allow_on_behalf_of_registration: bool,
     /// The subject of its sessions, which never changes. `None`: it began in a release that did not tell.
@@ -52,10 +52,7 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// The lineage of this id, of any app: whoever calls compares its hashes.
-///
-/// # Errors
-/// Those of the store.
+/// The token family of this id, of any app: the caller compares its hashes.
 pub async fn find(
     db: &impl ConnectionTrait,
     id: RegistrationTokenId,
@@ -63,10 +60,7 @@ pub async fn find(
     Entity::find_by_id(id).one(db).await
 }
 
-/// The lineage of the device.
-///
-/// # Errors
-/// Those of the store.
+/// The token family of the device.
 pub async fn find_of_device(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -80,9 +74,6 @@ pub async fn find_of_device(
 }
 
 /// Writes `next` in place of `read`, if that is what is stored, and live. `false` otherwise.
-///
-/// # Errors
-/// Those of the store.
 pub async fn advance(db: &impl ConnectionTrait, read: &Model, next: &Model) -> Result<bool, DbErr> {
     let update = Entity::update_many()
         .set(ActiveModel {
@@ -106,10 +97,7 @@ pub async fn advance(db: &impl ConnectionTrait, read: &Model, next: &Model) -> R
     Ok(update.exec(db).await?.rows_affected == 1)
 }
 
-/// Removes the lineage that was read, if no token of it was refreshed since: another one takes its place. `false` otherwise.
-///
-/// # Errors
-/// Those of the store.
+/// Removes the token family that was read, if no token of it was refreshed since: another one takes its place. `false` otherwise.
 pub async fn remove(db: &impl ConnectionTrait, read: &Model) -> Result<bool, DbErr> {
     let delete = Entity::delete_many()
         .filter(Column::Id.eq(read.id))
@@ -118,10 +106,7 @@ pub async fn remove(db: &impl ConnectionTrait, read: &Model) -> Result<bool, DbE
     Ok(delete.exec(db).await?.rows_affected == 1)
 }
 
-/// Ends the lineage of the device. `false` when it has none that is live.
-///
-/// # Errors
-/// Those of the store.
+/// Ends the token family of the device. `false` when it has none that is live.
 pub async fn revoke_of_device(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -134,10 +119,7 @@ pub async fn revoke_of_device(
     Ok(ended.exec(db).await?.rows_affected == 1)
 }
 
-/// Whether the device has a lineage that was not ended.
-///
-/// # Errors
-/// Those of the store.
+/// Whether the device has a token family that was not ended.
 pub async fn lives_on(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -147,10 +129,7 @@ pub async fn lives_on(
     Ok(found.is_some_and(|row| row.revoked_at.is_none()))
 }
 
-/// Ends at most `limit` lineages of the app; gives the number.
-///
-/// # Errors
-/// Those of the store.
+/// Ends at most `limit` token families of the app; gives the number.
 pub async fn revoke_in(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -165,10 +144,7 @@ pub async fn revoke_in(
     Ok(ended.rows_affected)
 }
 
-/// Ends every lineage of every app; gives the number.
-///
-/// # Errors
-/// Those of the store.
+/// Ends every token family of every app; gives the number.
 pub async fn revoke_all(db: &impl ConnectionTrait, now: Timestamp) -> Result<u64, DbErr> {
     Ok(end(now).exec(db).await?.rows_affected)
 }
@@ -183,15 +159,12 @@ fn end(now: Timestamp) -> sea_orm::UpdateMany<Entity> {
         .filter(Column::RevokedAt.is_null())
 }
 
-/// When the row of a lineage may go that ends then.
+/// When the row of a token family that ends at this time may go.
 pub fn purge_at(end: Timestamp) -> Timestamp {
     end + KEEP
 }
 
-/// Removes at most `limit` lineages whose time is over; gives the number.
-///
-/// # Errors
-/// Those of the store.
+/// Removes at most `limit` token families whose time is over; gives the number.
 pub async fn purge(db: &impl ConnectionTrait, now: Timestamp, limit: u64) -> Result<u64, DbErr> {
     let over = Entity::find().filter(Column::PurgeAt.lte(now));
     let ids = ids(db, over, limit).await?;

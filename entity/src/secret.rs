@@ -1,6 +1,6 @@
 //! Bearer secrets: app-keys, root keys and registration tokens. The plain form is shown once; the store sees its hash.
 //!
-//! `rnw_sk_` + ULID of the key or lineage (26) + 256 random bits in base62 (43) + CRC-32 in base62 (6): a scanner
+//! `rnw_sk_` + ULID of the key or the token family (26) + 256 random bits in base62 (43) + CRC-32 in base62 (6): a scanner
 //! can tell a leaked one from noise, and a look-up needs no scan.
 
 use std::{fmt, str::FromStr};
@@ -67,7 +67,7 @@ impl PlainSecret {
         Self::draw(kind.prefix(), &id, rng)
     }
 
-    /// Draws a registration token of the lineage `id`.
+    /// Draws a registration token of the token family `id`.
     pub fn generate_registration(
         id: RegistrationTokenId,
         rng: &mut (impl CryptoRng + ?Sized),
@@ -95,7 +95,7 @@ impl PlainSecret {
             .find_map(|kind| Some((kind, self.id(kind.prefix())?)))
     }
 
-    /// The id of its lineage, if it has the form of a registration token and its checksum is right.
+    /// The id of its token family, if it has the form of a registration token and its checksum is right.
     pub fn parse_registration(&self) -> Option<RegistrationTokenId> {
         self.id(REGISTRATION)
     }

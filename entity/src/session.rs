@@ -42,7 +42,7 @@ pub struct Model {
     pub purge_at: Timestamp,
     /// The keyed hash of the refresh token that was handed out last, where it is known.
     pub refresh_mac: Option<TokenMac>,
-    /// When the session ends whatever happens.
+    /// When the session ends at the latest, however often it is renewed.
     pub ends_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
     pub revoked_for: Option<Revocation>,
@@ -145,9 +145,6 @@ impl std::fmt::Debug for Model {
 }
 
 /// The session, if it is one of the app.
-///
-/// # Errors
-/// Those of the store.
 pub async fn find_in(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -178,9 +175,6 @@ pub fn renewable_of(
 }
 
 /// At most `limit` of these sessions, begun before `before`, the newest first.
-///
-/// # Errors
-/// Those of the store.
 pub async fn page(
     db: &impl ConnectionTrait,
     query: Select<Entity>,
@@ -195,9 +189,6 @@ pub async fn page(
 }
 
 /// The ids of these sessions, but for the `keep` that began last.
-///
-/// # Errors
-/// Those of the store.
 pub async fn oldest_beyond(
     db: &impl ConnectionTrait,
     query: Select<Entity>,
@@ -220,16 +211,13 @@ pub enum Target {
     Session(SessionId),
     /// All sessions of a subject, but for one.
     Subject(String, Option<SessionId>),
-    /// All sessions on a device, whoever's they are.
+    /// All sessions on a device, of every subject.
     Device(DeviceId),
 }
 
-/// Ends what of `target` in the app has not been ended, whatever its dates: a node whose clock is behind, or the leeway,
-/// may still renew what has expired. `flush_count` is how often the app is known to have been flushed: what an earlier flush
+/// Ends the sessions of `target` in the app that have not been ended, also expired ones: a node whose clock is behind, or the
+/// leeway, may still renew what has expired. `flush_count` is how often the app is known to have been flushed: what an earlier flush
 /// ended is not ended again. Gives the number of sessions that this ended.
-///
-/// # Errors
-/// Those of the store.
 pub async fn revoke_in(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -260,9 +248,6 @@ pub async fn revoke_in(
 
 /// Replaces the claims that the next renewal carries, if they are still the ones that were read and the
 /// session is live. `false` otherwise.
-///
-/// # Errors
-/// Those of the store.
 pub async fn replace_claims(
     db: &impl ConnectionTrait,
     previous: &Model,
@@ -280,9 +265,6 @@ pub async fn replace_claims(
 }
 
 /// Ties a session of the app to a device, if it is live. `false` otherwise.
-///
-/// # Errors
-/// Those of the store.
 pub async fn tie(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -298,9 +280,6 @@ pub async fn tie(
 }
 
 /// Whether there is a session on the device of the app that has not ended.
-///
-/// # Errors
-/// Those of the store.
 pub async fn lives_on(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -319,9 +298,6 @@ pub async fn lives_on(
 }
 
 /// Ties the sessions on a device of the app to another one, of the same subject.
-///
-/// # Errors
-/// Those of the store.
 pub async fn move_to(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -345,9 +321,6 @@ fn on_device(id: DeviceId) -> ActiveModel {
 }
 
 /// Ends every session that could have been renewed after `since`; gives the number.
-///
-/// # Errors
-/// Those of the store.
 pub async fn revoke_renewable_after(
     db: &impl ConnectionTrait,
     since: Timestamp,
@@ -373,9 +346,6 @@ pub const fn purge_at(expires_at: Timestamp) -> Timestamp {
 }
 
 /// Removes at most `limit` sessions whose time is over; gives the number.
-///
-/// # Errors
-/// Those of the store.
 pub async fn purge_expired(
     db: &impl ConnectionTrait,
     now: Timestamp,
@@ -385,9 +355,6 @@ pub async fn purge_expired(
 }
 
 /// Removes at most `limit` sessions of the app; gives the number.
-///
-/// # Errors
-/// Those of the store.
 pub async fn purge_in(db: &impl ConnectionTrait, app_id: AppId, limit: u64) -> Result<u64, DbErr> {
     purge(db, Entity::find().filter(Column::AppId.eq(app_id)), limit).await
 }

@@ -32,11 +32,8 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// The number of changes so far of what concerns the server as a whole, and of whatever a process of the release before
+/// The number of changes so far of what concerns the server as a whole, and of everything that a process of the release before
 /// changed.
-///
-/// # Errors
-/// Those of the store.
 pub async fn server_epoch(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
     let rows = Entity::find()
         .filter(Column::Name.is_in([EPOCH, TOLD]))
@@ -50,35 +47,23 @@ pub async fn server_epoch(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
 }
 
 /// Lets processes of the release before this one see that an app was changed.
-///
-/// # Errors
-/// Those of the store.
 pub async fn tell_older_releases(db: &impl ConnectionTrait) -> Result<(), DbErr> {
     count_up(db, &[EPOCH, TOLD]).await
 }
 
 /// The number that processes of the release before this one follow.
-///
-/// # Errors
-/// Those of the store.
 pub async fn epoch(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
     let row = Entity::find_by_id(EPOCH).one(db).await?;
     Ok(row.map_or(0, |row| row.value))
 }
 
 /// The fingerprint of the master key that seals the signing keys, once there are any.
-///
-/// # Errors
-/// Those of the store.
 pub async fn master_key(db: &impl ConnectionTrait) -> Result<Option<i64>, DbErr> {
     let row = Entity::find_by_id(MASTER_KEY).one(db).await?;
     Ok(row.map(|row| row.value))
 }
 
 /// Notes the fingerprint of the master key that seals, unless there is one; gives the one that is there now.
-///
-/// # Errors
-/// Those of the store.
 pub async fn claim_master_key(db: &impl ConnectionTrait, fingerprint: i64) -> Result<i64, DbErr> {
     let first = ActiveModel {
         name: Set(MASTER_KEY.to_owned()),
@@ -95,9 +80,6 @@ pub async fn claim_master_key(db: &impl ConnectionTrait, fingerprint: i64) -> Re
 }
 
 /// Claims the making of the first root key. `false` when it was claimed before: then the transaction is to be given up.
-///
-/// # Errors
-/// Those of the store.
 pub async fn claim_root_key(db: &impl ConnectionTrait) -> Result<bool, DbErr> {
     let row = ActiveModel {
         name: Set(ROOT_KEY.to_owned()),
@@ -113,17 +95,11 @@ pub async fn claim_root_key(db: &impl ConnectionTrait) -> Result<bool, DbErr> {
 }
 
 /// Notes the fingerprint of the master key that seals from now on.
-///
-/// # Errors
-/// Those of the store.
 pub async fn set_master_key(db: &impl ConnectionTrait, fingerprint: i64) -> Result<(), DbErr> {
     set(db, MASTER_KEY, fingerprint).await
 }
 
 /// Writes a number that nobody reads, to see whether anything can be written.
-///
-/// # Errors
-/// Those of the store.
 pub async fn write_probe(db: &impl ConnectionTrait, value: i64) -> Result<(), DbErr> {
     set(db, PROBE, value).await
 }
@@ -162,9 +138,6 @@ pub struct Claim {
 }
 
 /// What the store knows of the time.
-///
-/// # Errors
-/// Those of the store.
 pub async fn clock(db: &impl ConnectionTrait) -> Result<Clock, DbErr> {
     let rows = Entity::find()
         .filter(Column::Name.is_in(CLOCK))
@@ -186,9 +159,6 @@ pub async fn clock(db: &impl ConnectionTrait) -> Result<Clock, DbErr> {
 }
 
 /// Notes what is known of the time, where it differs from what `known` was.
-///
-/// # Errors
-/// Those of the store.
 pub async fn set_clock(db: &impl ConnectionTrait, known: Clock, now: Clock) -> Result<(), DbErr> {
     if let Some(newest) = now.newest.filter(|_| now.newest != known.newest) {
         set(db, CLOCK[0], newest.as_millis()).await?;
@@ -208,9 +178,6 @@ pub async fn set_clock(db: &impl ConnectionTrait, known: Clock, now: Clock) -> R
 
 /// Counts a change of what concerns the server as a whole, in the transaction that makes it: nobody else makes one until
 /// that ends.
-///
-/// # Errors
-/// Those of the store.
 pub async fn advance_epoch(db: &impl ConnectionTrait) -> Result<(), DbErr> {
     count_up(db, &[EPOCH]).await
 }

@@ -39,9 +39,6 @@ impl std::fmt::Debug for Model {
 }
 
 /// Every signing key of the app, in the order in which they sign.
-///
-/// # Errors
-/// Those of the store.
 pub async fn list_in(db: &impl ConnectionTrait, app_id: AppId) -> Result<Vec<Model>, DbErr> {
     Entity::find()
         .filter(Column::AppId.eq(app_id))
@@ -52,9 +49,6 @@ pub async fn list_in(db: &impl ConnectionTrait, app_id: AppId) -> Result<Vec<Mod
 }
 
 /// Revokes every key of the app, or that one, which is not revoked yet; gives the number.
-///
-/// # Errors
-/// Those of the store.
 pub async fn revoke_in(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -75,9 +69,6 @@ pub async fn revoke_in(
 }
 
 /// Lets the key sign from another time on.
-///
-/// # Errors
-/// Those of the store.
 pub async fn activate_at(
     db: &impl ConnectionTrait,
     id: SigningKeyId,
@@ -95,9 +86,6 @@ pub async fn activate_at(
 }
 
 /// Notes that keys of the app sign tokens that live for so long from now on.
-///
-/// # Errors
-/// Those of the store.
 pub async fn raise_token_life(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -116,9 +104,6 @@ pub async fn raise_token_life(
 }
 
 /// Puts a key sealed anew in place of the one that was read, if nobody did so meanwhile.
-///
-/// # Errors
-/// Those of the store.
 pub async fn reseal(
     db: &impl ConnectionTrait,
     read: &Model,
@@ -135,9 +120,6 @@ pub async fn reseal(
 }
 
 /// At most `limit` keys of any app with an id above `after`, in the order of their ids.
-///
-/// # Errors
-/// Those of the store.
 pub async fn page(
     db: &impl ConnectionTrait,
     after: Option<SigningKeyId>,
@@ -151,9 +133,6 @@ pub async fn page(
 }
 
 /// Removes keys.
-///
-/// # Errors
-/// Those of the store.
 pub async fn delete(
     db: &impl ConnectionTrait,
     ids: impl IntoIterator<Item = SigningKeyId>,
@@ -166,26 +145,17 @@ pub async fn delete(
 }
 
 /// The app of a signing key.
-///
-/// # Errors
-/// Those of the store.
 pub async fn app_of(db: &impl ConnectionTrait, id: SigningKeyId) -> Result<Option<AppId>, DbErr> {
     let row = Entity::find_by_id(id).one(db).await?;
     Ok(row.map(|row| row.app_id))
 }
 
 /// Any one signing key of the store, to see whether the master key opens it.
-///
-/// # Errors
-/// Those of the store.
 pub async fn any(db: &impl ConnectionTrait) -> Result<Option<Model>, DbErr> {
     Entity::find().limit(1).one(db).await
 }
 
 /// Removes every signing key of the app.
-///
-/// # Errors
-/// Those of the store.
 pub async fn delete_in(db: &impl ConnectionTrait, app_id: AppId) -> Result<(), DbErr> {
     Entity::delete_many()
         .filter(Column::AppId.eq(app_id))

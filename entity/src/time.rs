@@ -40,7 +40,7 @@ impl Span {
         Self(self.0.saturating_sub(other.0).max(0))
     }
 
-    /// Whole seconds, rounded up: whoever waits so long has waited enough.
+    /// Whole seconds, rounded up: to wait for so long is enough.
     pub const fn as_seconds_ceil(self) -> i64 {
         self.0.saturating_add(999).div_euclid(1000)
     }

@@ -117,7 +117,7 @@ impl AppKeys {
             kind: request.kind.into(),
             name: request.name,
             expires_in: request.expires_in,
-            registration_id: None,
+            application_id: None,
         };
         let made = keys::create(app, &actor, id, new).await?;
         Ok(Json(CreateKeyResponse {

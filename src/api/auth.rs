@@ -16,7 +16,7 @@ use crate::{
         request::{InPath, Name},
     },
     app::App,
-    apps::{Caller, Presented, authenticate, authenticate_root},
+    apps::{Caller, PresentedKey, authenticate, authenticate_root},
     audit::Actor,
     error::Error,
 };
@@ -131,12 +131,12 @@ fn in_path(request: &Request) -> Option<AppId> {
 }
 
 /// The key of a request, bare, as Bearer, or as SCAEM's clients write it.
-pub fn presented(app: &App, request: &Request, key: &ApiKey) -> Presented {
+pub fn presented(app: &App, request: &Request, key: &ApiKey) -> PresentedKey {
     let bare = bare(&key.key);
     let bare = bare.strip_prefix("api_key|").unwrap_or(bare);
     // An Origin that is no text is one that no app allows.
     let origin = request.headers().get(header::ORIGIN);
-    Presented {
+    PresentedKey {
         key: PlainSecret::from_text(bare),
         origin: origin.map(|origin| origin.to_str().unwrap_or_default().to_owned()),
         request_id: request.data::<Name>().map(|name| name.id.to_string()),

@@ -25,7 +25,7 @@ pub struct Caller {
 
 /// A key as it was presented, and on which request.
 #[derive(Clone, Debug)]
-pub struct Presented {
+pub struct PresentedKey {
     pub key: PlainSecret,
     /// `Origin`, which a browser sends.
     pub origin: Option<String>,
@@ -38,8 +38,8 @@ pub struct Presented {
 /// origins when it presents a publishable key.
 ///
 /// # Errors
-/// When the key is not one of the app, or the origin is not allowed; those of the store.
-pub async fn authenticate(app: &App, id: AppId, presented: Presented) -> Result<Caller> {
+/// When the key is not one of the app, or the origin is not allowed.
+pub async fn authenticate(app: &App, id: AppId, presented: PresentedKey) -> Result<Caller> {
     let now = app.clock.now();
     let key = &presented.key;
     // Garbage, and keys of another kind, do not reach the store.
@@ -97,7 +97,7 @@ impl Caller {
     /// The same caller, authenticated again by the app as it is now, after somebody changed it.
     ///
     /// # Errors
-    /// When the key, or its origin, is not good any more; those of the store.
+    /// When the key, or its origin, is not good any more.
     pub async fn again(&self, app: &App) -> Result<Self> {
         self.by(app, app.reload(&self.app).await?)
     }
@@ -106,7 +106,7 @@ impl Caller {
     /// may have been made at another process a moment ago.
     ///
     /// # Errors
-    /// When the key, or its origin, is not good any more; those of the store.
+    /// When the key, or its origin, is not good any more.
     pub async fn again_for_key(&self, app: &App, key: SigningKeyId) -> Result<Option<Self>> {
         let newer = app.load_for_key(&self.app, key).await?;
         newer.map(|newer| self.by(app, newer)).transpose()
@@ -137,8 +137,8 @@ impl Caller {
 /// Whoever presents this root key. That it is none is recorded.
 ///
 /// # Errors
-/// When it is none; those of the store.
-pub async fn authenticate_root(app: &App, presented: Presented) -> Result<Actor> {
+/// When it is none.
+pub async fn authenticate_root(app: &App, presented: PresentedKey) -> Result<Actor> {
     let found = find_root(app, &presented.key).await?;
     let (request_id, ip) = (presented.request_id, presented.ip);
     match found {

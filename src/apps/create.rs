@@ -31,18 +31,18 @@ pub struct Created {
 /// Makes an app with a signing key, a secret and a publishable app-key.
 ///
 /// # Errors
-/// With every rule that its policy breaks; those of the store.
+/// With every rule that its policy breaks.
 pub async fn create(app: &App, actor: &Actor, new: NewApp) -> Result<Created> {
     let now = app.clock.now();
     let id = app.rng.with(|rng| AppId::mint(now, rng));
     new.clone().into_row(id, now)?;
     // Once, and before anything waits for the store: to draw an RSA key takes seconds on a slow machine.
     let private = signing::draw(app, new.algorithm).await?;
-    app.retry(|| attempt(app, actor, new.clone(), &private))
+    app.retry(|| insert(app, actor, new.clone(), &private))
         .await
 }
 
-async fn attempt(app: &App, actor: &Actor, new: NewApp, private: &PrivateKey) -> Result<Created> {
+async fn insert(app: &App, actor: &Actor, new: NewApp, private: &PrivateKey) -> Result<Created> {
     let now = app.clock.now();
     let algorithm = new.algorithm;
     let id = app.rng.with(|rng| AppId::mint(now, rng));

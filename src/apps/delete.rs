@@ -13,12 +13,12 @@ use crate::{
 /// batches, so that nobody waits for millions of sessions.
 ///
 /// # Errors
-/// When there is no such app; those of the store.
+/// When there is no such app.
 pub async fn delete(app: &App, actor: &Actor, id: AppId) -> Result<()> {
-    app.retry(|| attempt(app, actor, id)).await
+    app.retry(|| mark_deleted(app, actor, id)).await
 }
 
-async fn attempt(app: &App, actor: &Actor, id: AppId) -> Result<()> {
+async fn mark_deleted(app: &App, actor: &Actor, id: AppId) -> Result<()> {
     let revision = Revision::begin(app, actor, id).await?;
     app::delete(&revision.db, id, revision.now).await?;
     let event = Event::of(Action::AppDelete, id, id);

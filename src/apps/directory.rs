@@ -92,7 +92,7 @@ impl Directory {
     /// The app with its keys; `None` when there is none.
     ///
     /// # Errors
-    /// Those of the store, and a signing key that does not open.
+    /// When a signing key does not open.
     pub async fn app(
         &self,
         store: &Store,
@@ -120,9 +120,6 @@ impl Directory {
     }
 
     /// The root keys.
-    ///
-    /// # Errors
-    /// Those of the store.
     pub async fn root_keys(&self, store: &Store) -> Result<Arc<Vec<app_key::Model>>> {
         let dropped = {
             let copies = self.read();
@@ -176,9 +173,6 @@ impl Directory {
     }
 
     /// Drops what another process changed since it was read, and tells processes of the release before what this one did.
-    ///
-    /// # Errors
-    /// Those of the store.
     pub async fn follow(&self, store: &Store) -> Result<()> {
         self.look(store).await?;
         self.tell_older_releases(store).await
@@ -235,7 +229,7 @@ impl Directory {
     /// beside the changes: in their transactions the one row would let all apps wait for each other.
     ///
     /// # Errors
-    /// Those of the store; it is done with the next call then.
+    /// When the store fails, the next call does it.
     pub async fn tell_older_releases(&self, store: &Store) -> Result<()> {
         if self.has_news.swap(false, Ordering::Relaxed)
             && let Err(error) = setting::tell_older_releases(&store.writer).await

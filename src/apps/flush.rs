@@ -13,12 +13,12 @@ use crate::{
 /// purged when they expire.
 ///
 /// # Errors
-/// When there is no such app; those of the store.
+/// When there is no such app.
 pub async fn flush(app: &App, actor: &Actor, id: AppId) -> Result<()> {
-    app.retry(|| attempt(app, actor, id)).await
+    app.retry(|| count_up(app, actor, id)).await
 }
 
-async fn attempt(app: &App, actor: &Actor, id: AppId) -> Result<()> {
+async fn count_up(app: &App, actor: &Actor, id: AppId) -> Result<()> {
     let revision = Revision::begin(app, actor, id).await?;
     app::flush(&revision.db, id).await?;
     revision.commit([Event::of(Action::AppFlush, id, id)]).await

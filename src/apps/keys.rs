@@ -20,7 +20,7 @@ pub const MAX_OVERLAP: i64 = 30 * 86_400;
 /// Live app-keys of an app, but for those of its applications. All are read whenever the app has changed: a hundred take a
 /// fraction of a millisecond, and are more than an app has backends and front ends.
 pub const MOST: u64 = 100;
-/// Live registration tokens of an app. They are read with its other keys: a thousand take some milliseconds. Most applications
+/// Live keys of the applications of an app. They are read with its other keys: a thousand take some milliseconds. Most applications
 /// have one each.
 pub const MOST_OF_APPLICATIONS: u64 = 1000;
 /// Keys of an app that somebody has ended, which are listed for 90 days, but no more of them than this: however often keys are
@@ -36,7 +36,7 @@ pub struct NewAppKey {
     /// Seconds until it ends by itself.
     pub expires_in: Option<i64>,
     /// The application that holds it, if it is one: stays with that over all keys.
-    pub registration_id: Option<String>,
+    pub application_id: Option<String>,
 }
 
 /// A key that was made. The secret is shown this once.
@@ -53,7 +53,7 @@ impl NewAppKey {
             kind,
             name: String::new(),
             expires_in: None,
-            registration_id: None,
+            application_id: None,
         }
     }
 
@@ -94,7 +94,7 @@ impl NewAppKey {
             last_used_at: None,
             revoked_at: None,
             replaced_at: None,
-            registration_id: self.registration_id,
+            application_id: self.application_id,
         };
         Ok(MadeKey { secret, row })
     }
@@ -103,21 +103,21 @@ impl NewAppKey {
 /// Makes a further key of the app.
 ///
 /// # Errors
-/// When there is no such app, or it has as many keys as it may have, or with every rule that the key breaks; those of the store.
+/// When there is no such app, or it has as many keys as it may have, or with every rule that the key breaks.
 pub async fn create(app: &App, actor: &Actor, id: AppId, new: NewAppKey) -> Result<MadeKey> {
-    let attempt = async || {
+    let make = async || {
         let made = new.clone().draw(app, id, app.clock.now())?;
         let revision = Revision::begin(app, actor, id).await?;
         hand_out(revision, id, made, Action::AppKeyCreate).await
     };
-    app.retry(attempt).await
+    app.retry(make).await
 }
 
 /// Replaces the app's main key of this kind by a new one. The old one works for `overlap` seconds more. Without an overlap
 /// something has leaked: with the secret key the keys of all applications end, which are registered anew.
 ///
 /// # Errors
-/// When there is no such app, or it has as many keys as it may have, or the overlap is too long; those of the store.
+/// When there is no such app, or it has as many keys as it may have, or the overlap is too long.
 pub async fn rotate(
     app: &App,
     actor: &Actor,
@@ -125,7 +125,7 @@ pub async fn rotate(
     kind: SecretKind,
     overlap: i64,
 ) -> Result<MadeKey> {
-    let attempt = async || {
+    let replace_main = async || {
         let now = app.clock.now();
         let end = overlap_end(now, overlap)?;
         let made = NewAppKey::main(kind).draw(app, id, now)?;
@@ -136,14 +136,14 @@ pub async fn rotate(
         }
         hand_out(revision, id, made, Action::AppKeyRotate).await
     };
-    app.retry(attempt).await
+    app.retry(replace_main).await
 }
 
 /// Replaces the current key of an application by a new one, once. The old one works for `overlap` seconds more, if it does not
 /// end before; no other key of the application does.
 ///
 /// # Errors
-/// When the key is not live, or is replaced already, or the overlap is too long; those of the store.
+/// When the key is not live, or is replaced already, or the overlap is too long.
 pub async fn replace(
     app: &App,
     actor: &Actor,
@@ -158,9 +158,9 @@ pub async fn replace(
         kind: SecretKind::Secret,
         name: old.name.clone(),
         expires_in,
-        registration_id: old.registration_id.clone(),
+        application_id: old.application_id.clone(),
     };
-    let attempt = async || {
+    let replace_one = async || {
         let made = new.clone().draw(app, id, now)?;
         let revision = Revision::begin(app, actor, id).await?;
         // The guard: of two that replace one key at once, one wins.
@@ -169,16 +169,16 @@ pub async fn replace(
         }
         hand_out(revision, id, made, Action::AppKeyRotate).await
     };
-    app.retry(attempt).await
+    app.retry(replace_one).await
 }
 
 /// Ends a key of the app at once; with a key of an application all of its keys, whichever it is: whoever had one may have
 /// made the others.
 ///
 /// # Errors
-/// When there is no such key, or it is revoked already; those of the store.
+/// When there is no such key, or it is revoked already.
 pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: AppKeyId) -> Result<()> {
-    let attempt = async || {
+    let end = async || {
         let revision = Revision::begin(app, actor, id).await?;
         if !app_key::revoke_in(&revision.db, id, key, revision.now).await? {
             return Err(Error::NotFound("app-key"));
@@ -186,25 +186,25 @@ pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: AppKeyId) -> Resul
         let event = Event::of(Action::AppKeyRevoke, id, key);
         revision.commit([event]).await
     };
-    app.retry(attempt).await
+    app.retry(end).await
 }
 
 /// The keys of the app, the newest first, at most `limit` of them.
 ///
 /// # Errors
-/// When there is no such app; those of the store.
+/// When there is no such app.
 pub async fn list(
     app: &App,
     id: AppId,
     before: Option<AppKeyId>,
     limit: u64,
 ) -> Result<Listing<app_key::Model, AppKeyId>> {
-    let attempt = async || {
+    let read = async || {
         require(&app.store.reader, id).await?;
         let rows = app_key::page_in(&app.store.reader, id, before, limit + 1).await?;
         Ok(Listing::cut(rows, limit, |key| key.id))
     };
-    app.retry(attempt).await
+    app.retry(read).await
 }
 
 /// When a replaced key ends.
@@ -234,7 +234,7 @@ async fn hand_out(
     let (db, now) = (&revision.db, revision.now);
     let row = made.row.clone().into_active_model();
     row.insert(db).await?;
-    let of_applications = made.row.registration_id.is_some();
+    let of_applications = made.row.application_id.is_some();
     let live = app_key::count_live_in(db, app_id, of_applications, now).await?;
     if of_applications && live > MOST_OF_APPLICATIONS {
         return Err(Error::TooMany(

@@ -19,9 +19,6 @@ const PUBLIC: Duration = Duration::from_millis(500);
 
 impl App {
     /// The app with its keys, from memory if it is there; `None` when there is none.
-    ///
-    /// # Errors
-    /// Those of the store.
     pub async fn load(&self, id: AppId) -> Result<Option<Arc<LoadedApp>>> {
         if let Some(known) = self.known(id) {
             return Ok(Some(known));
@@ -37,9 +34,6 @@ impl App {
     }
 
     /// The same, for whoever holds the question of this app.
-    ///
-    /// # Errors
-    /// Those of the store.
     pub async fn load_alone(&self, id: AppId) -> Result<Option<Arc<LoadedApp>>> {
         if let Some(known) = self.known(id) {
             return Ok(Some(known));
@@ -60,7 +54,7 @@ impl App {
     /// The app for what everybody may know of it: as it was known last, and `false`, while the store does not answer.
     ///
     /// # Errors
-    /// Those of the store, of an app that is not in memory.
+    /// When the store fails, unless the app is in memory.
     pub async fn load_public(&self, id: AppId) -> Result<(Option<Arc<LoadedApp>>, bool)> {
         let is_fresh = self.directory.freshness.holds()
             || Box::pin(deadline::within(
@@ -78,7 +72,7 @@ impl App {
     /// The app as it is now, after somebody changed it since `stale` was loaded.
     ///
     /// # Errors
-    /// When there is none (any more); those of the store.
+    /// When there is none (any more).
     pub async fn reload(&self, stale: &LoadedApp) -> Result<Arc<LoadedApp>> {
         self.directory.drop_stale(stale);
         self.load(stale.app.id).await?.ok_or(Error::InvalidKey)

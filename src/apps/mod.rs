@@ -1,5 +1,6 @@
 //! Applications: their policies, their keys, and what of them is kept in memory.
 
+pub mod application;
 mod authenticate;
 mod create;
 mod delete;
@@ -11,7 +12,6 @@ mod list;
 mod load;
 mod news;
 mod policy;
-pub mod registration;
 mod revision;
 mod revoke_all;
 mod right;
@@ -19,7 +19,7 @@ pub mod root_key;
 mod update;
 pub mod usage;
 
-pub use authenticate::{Caller, Presented, authenticate, authenticate_root};
+pub use authenticate::{Caller, PresentedKey, authenticate, authenticate_root};
 pub use create::{Created, create};
 pub use delete::delete;
 pub use directory::LoadedApp;

@@ -29,7 +29,7 @@ impl<'a> Revision<'a> {
     /// Begins it.
     ///
     /// # Errors
-    /// When there is no such app, or the actor may not change it (any more); those of the store.
+    /// When there is no such app, or the actor may not change it (any more).
     pub async fn begin(app: &'a App, actor: &'a Actor, id: AppId) -> Result<Self> {
         let turn = match actor.turn() {
             Some(turn) => turn,
@@ -57,9 +57,6 @@ impl<'a> Revision<'a> {
     }
 
     /// Commits it, with what is recorded of it. From then on this process knows it.
-    ///
-    /// # Errors
-    /// Those of the store.
     pub async fn commit(self, events: impl IntoIterator<Item = Event>) -> Result<()> {
         record(&self.db, &self.app.rng, self.now, self.actor, events).await?;
         let committed = self.app.store.commit(self.db).await;
@@ -82,7 +79,7 @@ impl<'a> ServerRevision<'a> {
     /// Begins it.
     ///
     /// # Errors
-    /// When the actor may not change the server (any more); those of the store.
+    /// When the actor may not change the server (any more).
     pub async fn begin(app: &'a App, actor: &'a Actor) -> Result<Self> {
         let db = app.store.begin().await?;
         let now = app.clock.now();
@@ -98,9 +95,6 @@ impl<'a> ServerRevision<'a> {
     }
 
     /// Commits it, with what is recorded of it. From then on this process knows it.
-    ///
-    /// # Errors
-    /// Those of the store.
     pub async fn commit(self, events: impl IntoIterator<Item = Event>) -> Result<()> {
         record(&self.db, &self.app.rng, self.now, self.actor, events).await?;
         let committed = self.app.store.commit(self.db).await;

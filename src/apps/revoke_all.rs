@@ -16,9 +16,6 @@ const APPS: u64 = 100;
 
 /// Revokes all app-keys and the registration tokens of all devices, lets every app sign with a new key, and replaces the root
 /// key by the one that this gives.
-///
-/// # Errors
-/// Those of the store.
 pub async fn revoke_all(app: &App, actor: &Actor) -> Result<PlainSecret> {
     let mut before = None;
     loop {

@@ -19,7 +19,7 @@ impl Actor {
     ///
     /// # Errors
     /// [`Error::InvalidKey`] when the root key has ended; [`Error::Stale`] when the app was changed since the app-key was looked
-    /// at; those of the store.
+    /// at.
     pub async fn begin(&self, app: &App) -> Result<Transaction> {
         let transaction = app.store.begin().await?;
         self.confirm(&transaction, app.clock.now()).await?;

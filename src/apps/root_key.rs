@@ -30,9 +30,6 @@ pub enum Ensured {
 }
 
 /// Sees that the store has a root key: `given`, or one that is made, unless it has one already.
-///
-/// # Errors
-/// Those of the store.
 pub async fn ensure(
     store: &Store,
     rng: &Rng,
@@ -40,11 +37,11 @@ pub async fn ensure(
     given: Option<PlainSecret>,
 ) -> Result<Ensured> {
     store
-        .retry(|| attempt(store, rng, now, given.as_ref()))
+        .retry(|| look_or_make(store, rng, now, given.as_ref()))
         .await
 }
 
-async fn attempt(
+async fn look_or_make(
     store: &Store,
     rng: &Rng,
     now: Timestamp,
@@ -81,12 +78,12 @@ async fn attempt(
 /// Replaces the root key by a new one, which is shown this once. The old one works for `overlap` seconds more.
 ///
 /// # Errors
-/// When the overlap is too long, or there are as many live root keys as there may be; those of the store.
+/// When the overlap is too long, or there are as many live root keys as there may be.
 pub async fn rotate(app: &App, actor: &Actor, overlap: i64) -> Result<PlainSecret> {
-    app.retry(|| attempt_rotation(app, actor, overlap)).await
+    app.retry(|| replace_once(app, actor, overlap)).await
 }
 
-async fn attempt_rotation(app: &App, actor: &Actor, overlap: i64) -> Result<PlainSecret> {
+async fn replace_once(app: &App, actor: &Actor, overlap: i64) -> Result<PlainSecret> {
     // Before anything waits for the store.
     overlap_end(app.clock.now(), overlap)?;
     let revision = ServerRevision::begin(app, actor).await?;
@@ -129,7 +126,7 @@ async fn insert(
         last_used_at: None,
         revoked_at: None,
         replaced_at: None,
-        registration_id: None,
+        application_id: None,
     };
     row.into_active_model().insert(db).await?;
     Ok((id, key))

@@ -16,10 +16,10 @@ use crate::{
 /// # Errors
 /// When there is no such app, or with every rule that the result breaks.
 pub async fn update(app: &App, actor: &Actor, id: AppId, changes: AppChanges) -> Result<()> {
-    app.retry(|| attempt(app, actor, id, changes.clone())).await
+    app.retry(|| apply(app, actor, id, changes.clone())).await
 }
 
-async fn attempt(app: &App, actor: &Actor, id: AppId, changes: AppChanges) -> Result<()> {
+async fn apply(app: &App, actor: &Actor, id: AppId, changes: AppChanges) -> Result<()> {
     // Of two that change the app at once, the second one changes what the first one left.
     let revision = Revision::begin(app, actor, id).await?;
     let row = app::find(&revision.db, id).await?;

@@ -24,7 +24,7 @@ impl Usage {
     /// Writes down what was noted since the last time.
     ///
     /// # Errors
-    /// Those of the store; what was not written then is noted again at the key's next use.
+    /// When the store fails, what was not written is noted again at the key's next use.
     pub async fn write(&self, db: &impl ConnectionTrait) -> Result<()> {
         let used = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for (id, at) in used {

@@ -223,9 +223,6 @@ impl Event {
 }
 
 /// Records `events` in the transaction of what was done.
-///
-/// # Errors
-/// Those of the store.
 pub async fn record(
     db: &impl ConnectionTrait,
     rng: &Rng,
@@ -245,9 +242,6 @@ pub async fn record(
 }
 
 /// Adds the rows.
-///
-/// # Errors
-/// Those of the store.
 pub async fn insert(db: &impl ConnectionTrait, rows: Vec<audit_event::Model>) -> Result<(), DbErr> {
     if rows.is_empty() {
         return Ok(());

@@ -108,7 +108,7 @@ pub async fn run(command: Command, app: &App) -> Outcome {
                 kind: kind.into(),
                 name,
                 expires_in,
-                registration_id: None,
+                application_id: None,
             };
             let made = keys::create(app, &cli, app_id, new)
                 .await

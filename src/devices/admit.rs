@@ -13,26 +13,27 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Sees that a session may begin on the device: that it is none of another app, and not disabled. It may be unknown.
+/// Sees that a session may begin on the device: the device is not one of another app, and not disabled. It may be unknown.
 ///
 /// # Errors
-/// When it may not; those of the store.
+/// When it may not.
 pub async fn check(app: &App, app_id: AppId, id: DeviceId) -> Result<()> {
     let find = async || Ok(device::find(&app.store.reader, id).await?);
     let found = app.retry(find).await?;
     found.map_or(Ok(()), |row| allow(&row, app_id))
 }
 
-/// Makes the device of a session that has begun its user's, and registers it if it is not known. After the session is there
-/// for all to see: whoever disables the device meanwhile ends the session, or is seen here, and it is ended here.
+/// Gives the device of a session that has begun to the user of the session, and registers the device if it is not known. This is
+/// done after the session is stored: if the device is disabled at the same time, that ends the session, or is seen here, and the
+/// session is ended here.
 ///
 /// # Errors
-/// When the session may not be on this device; those of the store.
+/// When the session may not be on this device.
 pub async fn admit(app: &App, session: &session::Model) -> Result<()> {
     let Some(id) = session.device_id else {
         return Ok(());
     };
-    let attempt = async || {
+    let take_or_end = async || {
         let (now, app_id) = (app.clock.now(), session.app_id);
         let transaction = app.store.begin().await?;
         match take(&transaction, app_id, id, &session.sub, now).await {
@@ -47,24 +48,25 @@ pub async fn admit(app: &App, session: &session::Model) -> Result<()> {
             }
         }
     };
-    app.retry(attempt).await
+    app.retry(take_or_end).await
 }
 
 /// Who says that a session is on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Telling {
-    /// A backend, with a secret key: of whatever device.
+    /// A backend, with a secret key: it may name any device.
     Backend,
-    /// Whoever has the refresh token and a key that everybody has: of the devices of the session's own subject, or of nobody;
-    /// and of a session that is on no device yet. Otherwise one that is to end with its device could be carried away.
+    /// The holder of the refresh token, with a key that everybody has. It may name devices of the session's own subject and of
+    /// nobody, and only while the session is on no device: otherwise a session that is to end with its device could be carried
+    /// away.
     Holder,
 }
 
-/// Ties the session to the device, which becomes its user's, if `presented` is the refresh token that renews it, or was. It
-/// is done before the renewal: what fails here has used up nothing.
+/// Ties the session to the device, and gives the device to the user of the session, if `presented` is the session's current
+/// refresh token or its parent. This is done before the renewal: a refusal here uses up no token.
 ///
 /// # Errors
-/// When the session may not be on this device; those of the store.
+/// When the session may not be on this device.
 pub async fn tie(
     app: &App,
     caller: &Caller,
@@ -74,7 +76,7 @@ pub async fn tie(
     telling: Telling,
 ) -> Result<()> {
     let app_id = caller.app.app.id;
-    let attempt = async |caller: Caller| {
+    let tie_once = async |caller: Caller| {
         let now = app.clock.now();
         let find = session::find_in(&app.store.reader, app_id, session_id).await?;
         let live = find.filter(|session| {
@@ -86,7 +88,7 @@ pub async fn tie(
             return Ok(());
         };
         if session.device_id == Some(id) {
-            // It was allowed when it was tied: whoever disables the device ends it.
+            // This was allowed when the session was tied, and to disable the device ends the session.
             return see_again(app, &caller, id, now).await;
         }
         if !may_move(&session, telling) {
@@ -104,7 +106,7 @@ pub async fn tie(
         session::tie(&transaction, app_id, session_id, id).await?;
         commit(app, transaction).await
     };
-    caller.act(app, attempt).await
+    caller.act(app, tie_once).await
 }
 
 /// Whether the session may go to another device: a device's own never does.
@@ -112,7 +114,7 @@ fn may_move(session: &session::Model, telling: Telling) -> bool {
     !device::is_device(&session.sub) && (telling == Telling::Backend || session.device_id.is_none())
 }
 
-/// The session stays where it is. To name a device that is another subject's is refused all the same.
+/// The session stays on the device that it is on. To name a device of another subject is refused all the same.
 async fn refuse_another(app: &App, session: &session::Model, id: DeviceId) -> Result<()> {
     match device::find(&app.store.reader, id).await? {
         Some(row) if row.app_id != session.app_id => allow(&row, session.app_id),
@@ -144,7 +146,7 @@ async fn take(
     };
     if !read.is_registered() && read.sub.as_deref() != Some(sub) {
         row.sub = Some(sub.to_owned());
-        // It was one of the user before.
+        // The name was given by the user before.
         row.client_id = None;
     }
     if row != read {
@@ -173,7 +175,7 @@ fn allow(row: &device::Model, app_id: AppId) -> Result<()> {
     Ok(())
 }
 
-/// That the device is one of the subject, or of nobody.
+/// Sees that the device is the subject's, or nobody's.
 fn own(row: &device::Model, sub: &str) -> Result<()> {
     let is_nobodys = row.sub.is_none() && !row.is_registered();
     if is_nobodys || row.sub.as_deref() == Some(sub) {

@@ -16,9 +16,9 @@ use crate::{
 /// Ends what lives on the device, and removes it; gives the number of sessions that this ended.
 ///
 /// # Errors
-/// When there is no such device; those of the store.
+/// When there is no such device.
 pub async fn delete(app: &App, caller: &Caller, id: DeviceId) -> Result<u64> {
-    let attempt = async |caller: Caller| {
+    let end_and_remove = async |caller: Caller| {
         let (now, app_id) = (app.clock.now(), caller.app.app.id);
         let transaction = caller.actor.begin(app).await?;
         require(&transaction, app_id, id).await?;
@@ -29,5 +29,5 @@ pub async fn delete(app: &App, caller: &Caller, id: DeviceId) -> Result<u64> {
         app.store.commit(transaction).await?;
         Ok(ended)
     };
-    Box::pin(caller.act(app, attempt)).await
+    Box::pin(caller.act(app, end_and_remove)).await
 }

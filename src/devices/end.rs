@@ -6,11 +6,8 @@ use entity::{
 };
 use sea_orm::{ConnectionTrait, DbErr};
 
-/// Ends every session on the device; gives the number. Whoever calls holds the row of the device: nobody ties another
+/// Ends every session on the device; gives the number. The caller holds the row of the device: nobody ties another
 /// session to it meanwhile.
-///
-/// # Errors
-/// Those of the store.
 pub async fn end(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -22,11 +19,8 @@ pub async fn end(
     session::revoke_in(db, app_id, flush_count, &target, Revocation::Device, now).await
 }
 
-/// Ends every session on the device, and its registration; gives the number of sessions. Whoever calls holds the row of the
+/// Ends every session on the device, and its registration; gives the number of sessions. The caller holds the row of the
 /// device: nobody registers it anew meanwhile.
-///
-/// # Errors
-/// Those of the store.
 pub async fn end_all(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -39,9 +33,6 @@ pub async fn end_all(
 }
 
 /// Removes the row of the device.
-///
-/// # Errors
-/// Those of the store.
 pub async fn remove(db: &impl ConnectionTrait, app_id: AppId, id: DeviceId) -> Result<(), DbErr> {
     device::delete_in(db, app_id, id).await?;
     Ok(())

@@ -8,8 +8,8 @@ use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 
 use super::{
     Details,
-    merge::is_bare,
-    push_token::Presented,
+    merge::Held,
+    push_token::PushToken,
     rows::{commit, known, raced, seen},
 };
 use crate::{app::App, apps::Caller, error::Result, master};
@@ -18,26 +18,26 @@ use crate::{app::App, apps::Caller, error::Result, master};
 #[derive(Clone, Debug)]
 pub struct Sighting {
     pub push_token: PlainSecret,
-    /// Its user; of nobody that is known, when there is none.
+    /// The user of the device, if the event names one.
     pub sub: Option<String>,
     pub details: Details,
 }
 
-/// A device that was told of.
+/// The device of an event.
 struct Seen {
     id: DeviceId,
     is_new: bool,
 }
 
 impl Sighting {
-    /// Notes on the row what is known now, but for the push token.
+    /// Notes on the row what the event says, but for the push token.
     fn note(&self, row: &mut device::Model, now: Timestamp) {
         row.sub = row.sub.take().or_else(|| self.sub.clone());
         self.details.clone().note(row);
         row.last_seen_at = seen(row, now);
     }
 
-    /// Whether the event may be one of this device's own user, as far as it tells.
+    /// Whether the event may be of the device's own user, by what the event says.
     fn is_of_user(&self, row: &device::Model) -> bool {
         let is_nobodys = row.sub.is_none() && !row.is_registered();
         self.sub.is_none() || row.sub == self.sub || is_nobodys
@@ -46,12 +46,12 @@ impl Sighting {
 
 /// Notes what an event says of its device, which is registered when it is not known; gives its id.
 ///
-/// The push token says which device it is. Where the device is another user's, the token goes to the user of the event, and
-/// messages with it; the device stays whose it is, with its sessions and its name: who takes those must have shown more than
-/// a key that everybody has. A device that was disabled keeps its token as well.
+/// The push token says which device it is. Where that device is another user's, the token goes to a new device of the user of the
+/// event, and messages go with it. The other device keeps its user, its sessions and its name: to take those, more must be shown
+/// than a key that everybody has. A device that was disabled keeps its token as well.
 ///
 /// # Errors
-/// When a publishable key tells too much of the device, or of too many that were not known; those of the store.
+/// When a publishable key tells too much of the device, or of too many that were not known.
 pub async fn event(app: &App, caller: &Caller, sighting: &Sighting) -> Result<DeviceId> {
     let (now, app_id) = (app.clock.now(), caller.app.app.id);
     let is_counted = caller.kind == app_key::Kind::Publishable;
@@ -72,8 +72,8 @@ pub async fn event(app: &App, caller: &Caller, sighting: &Sighting) -> Result<De
             return Ok(row.id);
         }
     }
-    let attempt = async |caller: Caller| attempt(app, &caller, sighting, is_counted).await;
-    let seen = Box::pin(caller.act(app, attempt)).await?;
+    let write = async |caller: Caller| write(app, &caller, sighting, is_counted).await;
+    let seen = Box::pin(caller.act(app, write)).await?;
     if seen.is_new && is_counted {
         app.quota.count_new(app_id);
     }
@@ -83,35 +83,30 @@ pub async fn event(app: &App, caller: &Caller, sighting: &Sighting) -> Result<De
 /// The device that has the push token, or had it before the one that it has.
 async fn find(app: &App, app_id: AppId, sighting: &Sighting) -> Result<Option<device::Model>> {
     let db = &app.store.reader;
-    let token = Presented::new(app, db, app_id, &sighting.push_token).await?;
+    let token = PushToken::new(app, db, app_id, &sighting.push_token).await?;
     match device::find_by_push_token(db, app_id, &token.macs).await? {
         Some(row) => Ok(Some(row)),
         None => late(db, app_id, &token, sighting).await,
     }
 }
 
-/// The device of an event that was on its way for long: it has a new token by now, and the event tells nothing that is newer
-/// than that.
+/// The device of an event that was on its way for long: the device has a newer push token by now, and the event tells nothing
+/// newer than that.
 async fn late(
     db: &impl ConnectionTrait,
     app_id: AppId,
-    token: &Presented<'_>,
+    token: &PushToken<'_>,
     sighting: &Sighting,
 ) -> Result<Option<device::Model>> {
     let found = device::find_by_push_parent(db, app_id, &token.macs).await?;
-    // Whoever names another user has the token after that device had it.
+    // An event of another user tells that this user has the token now, and that the device had it before.
     Ok(found.filter(|row| sighting.is_of_user(row)))
 }
 
-async fn attempt(
-    app: &App,
-    caller: &Caller,
-    sighting: &Sighting,
-    is_counted: bool,
-) -> Result<Seen> {
+async fn write(app: &App, caller: &Caller, sighting: &Sighting, is_counted: bool) -> Result<Seen> {
     let (now, app_id) = (app.clock.now(), caller.app.app.id);
     let transaction = caller.actor.begin(app).await?;
-    let token = Presented::new(app, &transaction, app_id, &sighting.push_token).await?;
+    let token = PushToken::new(app, &transaction, app_id, &sighting.push_token).await?;
     let marks = Marks {
         push_tokens: &token.macs,
         ..Marks::default()
@@ -122,17 +117,17 @@ async fn attempt(
             Some(note(&transaction, read.clone(), &read, sighting, now).await?)
         }
         Some(read) if read.is_disabled() => return Ok(Seen::again(read.id)),
-        Some(read) if is_bare(&transaction, &read, now).await? => {
-            let row = device::Model {
-                sub: sighting.sub.clone(),
-                ..read.clone()
-            };
-            Some(note(&transaction, row, &read, sighting, now).await?)
-        }
-        Some(mut row) => {
-            row.drop_push_token();
-            device::save(&transaction, row).await?;
-            None
+        Some(read) => {
+            let held = Held::read(&transaction, read, now).await?;
+            let mut row = held.row.clone();
+            if held.is_bare {
+                row.sub.clone_from(&sighting.sub);
+                Some(note(&transaction, row, &held.row, sighting, now).await?)
+            } else {
+                row.drop_push_token();
+                device::save(&transaction, row).await?;
+                None
+            }
         }
         None => match late(&transaction, app_id, &token, sighting).await? {
             Some(row) => {

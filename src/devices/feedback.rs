@@ -1,4 +1,4 @@
-//! Whoever sends messages tells which push tokens are dead.
+//! The backend that sends messages tells which push tokens are dead.
 
 use entity::{
     PlainSecret, Timestamp, app,
@@ -28,15 +28,12 @@ pub struct Feedback {
 
 /// Forgets these push tokens, which the service that delivers them calls unregistered: the app was removed from the device,
 /// or has another token by now. Where the policy of the app binds sessions to push tokens, those on the device end, too.
-///
-/// # Errors
-/// Those of the store.
 pub async fn unregister(app: &App, caller: &Caller, tokens: &[PlainSecret]) -> Result<Feedback> {
-    let attempt = async |caller: Caller| attempt(app, &caller, tokens).await;
-    Box::pin(caller.act(app, attempt)).await
+    let drop = async |caller: Caller| drop_tokens(app, &caller, tokens).await;
+    Box::pin(caller.act(app, drop)).await
 }
 
-async fn attempt(app: &App, caller: &Caller, tokens: &[PlainSecret]) -> Result<Feedback> {
+async fn drop_tokens(app: &App, caller: &Caller, tokens: &[PlainSecret]) -> Result<Feedback> {
     let (now, policy) = (app.clock.now(), &caller.app.app);
     let transaction = caller.actor.begin(app).await?;
     let sealing = app.master.sealing(&transaction).await?;

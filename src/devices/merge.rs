@@ -6,58 +6,49 @@ use sea_orm::ConnectionTrait;
 use super::{end::remove, rows::raced};
 use crate::error::Result;
 
-/// Whether the row is no more than a push token of its user: it has no name, nobody is signed in on it, and nobody registered
-/// or disabled it. Whoever calls holds it.
-///
-/// # Errors
-/// Those of the store.
-pub async fn is_bare(
-    db: &impl ConnectionTrait,
-    row: &device::Model,
-    now: Timestamp,
-) -> Result<bool> {
-    if row.client_id.is_some() || row.is_disabled() || row.is_registered() {
-        return Ok(false);
-    }
-    let is_used = session::lives_on(db, row.app_id, row.id, now).await?
-        || registration_token::lives_on(db, row.app_id, row.id).await?;
-    Ok(!is_used)
+/// A row that the transaction holds, and what lives on it.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub row: device::Model,
+    /// The device is neither registered nor disabled.
+    pub is_free: bool,
+    /// The row is no more than a push token of its user: it is free, it has no name, and nobody is signed in on it.
+    pub is_bare: bool,
 }
 
-/// Whether `gone` may become a part of `kept` without taking anything from anybody: neither is registered or disabled, they do
-/// not have two names, and either both are of one subject, or one is of nobody, or `gone` is no more than a push token.
-/// Whoever calls holds both rows.
-///
-/// # Errors
-/// Those of the store.
-pub async fn may_merge(
-    db: &impl ConnectionTrait,
-    gone: &device::Model,
-    kept: &device::Model,
-    now: Timestamp,
-) -> Result<bool> {
-    for row in [gone, kept] {
-        if row.is_disabled()
-            || row.is_registered()
-            || registration_token::lives_on(db, row.app_id, row.id).await?
-        {
-            return Ok(false);
-        }
+impl Held {
+    /// Reads what lives on the device.
+    pub async fn read(
+        db: &impl ConnectionTrait,
+        row: device::Model,
+        now: Timestamp,
+    ) -> Result<Self> {
+        let (app_id, id) = (row.app_id, row.id);
+        let is_free = !row.is_disabled()
+            && !row.is_registered()
+            && !registration_token::lives_on(db, app_id, id).await?;
+        let is_bare =
+            is_free && row.client_id.is_none() && !session::lives_on(db, app_id, id, now).await?;
+        Ok(Self {
+            row,
+            is_free,
+            is_bare,
+        })
     }
+}
+
+/// Whether `gone` may become a part of `kept` without taking anything from anybody: both are free, they do not have two names,
+/// and either both are of one subject, or one is of nobody, or `gone` is bare.
+pub fn may_merge(gone: &Held, kept: &Held) -> bool {
+    let (one, other) = (&gone.row, &kept.row);
     let have_two_names =
-        gone.client_id.is_some() && kept.client_id.is_some() && gone.client_id != kept.client_id;
-    if have_two_names {
-        return Ok(false);
-    }
-    let are_of_one = gone.sub == kept.sub || gone.sub.is_none() || kept.sub.is_none();
-    Ok(are_of_one || is_bare(db, gone, now).await?)
+        one.client_id.is_some() && other.client_id.is_some() && one.client_id != other.client_id;
+    let are_of_one = one.sub == other.sub || one.sub.is_none() || other.sub.is_none();
+    gone.is_free && kept.is_free && !have_two_names && (are_of_one || gone.is_bare)
 }
 
-/// Removes `gone`, and lets `kept` have what only that one had, the sessions of its subject included; but not its push token.
-/// Whoever calls holds both rows, and knows that they [may](may_merge) become one.
-///
-/// # Errors
-/// Those of the store.
+/// Removes `gone`, and gives `kept` what only `gone` had, the sessions of its subject included; but not the push token of `gone`.
+/// The caller holds both rows, and knows that they [may](may_merge) become one.
 pub async fn merge(
     db: &impl ConnectionTrait,
     gone: device::Model,
@@ -72,7 +63,7 @@ pub async fn merge(
     Ok(merged)
 }
 
-/// What was known last is what is known.
+/// Where both rows know something, the row that was seen last is right.
 fn join(gone: device::Model, kept: device::Model) -> device::Model {
     let (first, second) = if gone.last_seen_at > kept.last_seen_at {
         (gone.clone(), kept.clone())

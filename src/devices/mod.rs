@@ -6,6 +6,7 @@ mod details;
 mod end;
 mod event;
 mod feedback;
+mod identify;
 mod list;
 mod merge;
 mod push_token;

@@ -1,4 +1,4 @@
-//! Push tokens at rest: sealed, to be read by who sends; hashed, to be found.
+//! Push tokens in the store: sealed, so that a backend that sends messages can read them; hashed, so that they are found.
 
 use entity::{AppId, DeviceId, PlainSecret, Timestamp, device, session::TokenMac};
 use sea_orm::ConnectionTrait;
@@ -7,18 +7,15 @@ use crate::{app::App, error::Result, master::Sealing};
 
 /// A push token as it was presented, and the hashes by which it is found.
 #[derive(Clone, Debug)]
-pub struct Presented<'a> {
+pub struct PushToken<'a> {
     token: &'a PlainSecret,
-    /// The one that is stored from now on, then those that may be stored still.
+    /// First the hash that is stored from this time on, then the hashes that older rows may have.
     pub macs: Vec<TokenMac>,
     sealing: Sealing,
 }
 
-impl<'a> Presented<'a> {
+impl<'a> PushToken<'a> {
     /// Hashes the token as the store does at this time.
-    ///
-    /// # Errors
-    /// Those of the store.
     pub async fn new(
         app: &App,
         db: &impl ConnectionTrait,
@@ -43,7 +40,7 @@ impl<'a> Presented<'a> {
         self.macs.contains(mac)
     }
 
-    /// Makes it the one that the device has, and the one that it had its parent.
+    /// Gives the device this push token. The push token that the device had becomes the parent.
     ///
     /// # Errors
     /// When it cannot be sealed.
@@ -68,7 +65,7 @@ impl<'a> Presented<'a> {
     }
 }
 
-/// What a push token is bound to when it is sealed: one device's cannot be put into another's row.
+/// The label by which a sealed push token is bound to its device: the row of another device cannot take it over.
 pub fn label(id: DeviceId) -> String {
     format!("renewd/push-token/{id}")
 }

@@ -1,4 +1,4 @@
-//! How often devices are told of by a key that everybody has, or by a user: counted here, in this process, in bounded memory.
+//! Counts the events of devices and the new devices that publishable keys and users report: in this process, in bounded memory.
 
 use std::{
     collections::HashMap,
@@ -13,12 +13,12 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Devices, apps, or subjects that are counted at a time. What comes past them in a window is not refused: whoever fills this up
-/// must not silence the others.
+/// Devices, apps, or subjects that are counted in a window. Further ones are not refused: a caller who fills this up must not
+/// silence the others.
 const MOST: usize = 100_000;
 
-/// The events of each device in this minute, and the devices that each app was told of for the first time in this hour: by
-/// whoever has the key that everybody has, and apart from these by each subject that is signed in, whom strangers cannot keep out.
+/// The events of each device in this minute, and the new devices of each app in this hour. The new devices that a signed-in
+/// subject reports are counted for that subject alone: strangers with the publishable key, which everybody has, cannot keep it out.
 #[derive(Debug)]
 pub struct Quota {
     events: Mutex<Window<DeviceId>>,

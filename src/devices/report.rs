@@ -10,8 +10,9 @@ use entity::{
 use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
 
 use super::{
-    merge::{is_bare, may_merge, merge},
-    push_token::Presented,
+    identify::{Found, Report, identify},
+    merge::{Held, merge},
+    push_token::PushToken,
     rows::{commit, known, raced, seen},
 };
 use crate::{
@@ -21,28 +22,31 @@ use crate::{
     sessions::{Bearer, Claims, issue_auth},
 };
 
-/// Registers the device under the user of the token, ties the session to it, and signs an auth token that tells of both: of
-/// the same session, which keeps its refresh token, and good for no longer than the one that was presented. Whoever renews
-/// an auth token has to show the refresh token. `allow` says whether the app as it is allows it.
+/// Registers the device under the user of the auth token, ties the session to the device, and signs a further auth token of the
+/// session, which keeps its refresh token. The further auth token expires when the presented one does: to get a longer life, a
+/// client has to show the refresh token. `allow` says whether the app, as it is at this time, allows the report.
 ///
-/// The name is one of this user's devices, and of nobody else's. A session that is on another device stays there.
+/// `claims` tell of the device and its push token: the session has them from then on.
+///
+/// A name is looked for among the devices of this user only. A session that is on another device stays on that one.
 ///
 /// # Errors
 /// [`Error::InvalidToken`] when the token is not good any more; when the device is disabled, or one of too many of the user that
-/// were not known; those of `allow`, and of the store.
+/// were not known; those of `allow`.
 pub async fn report(
     app: &App,
     bearer: &Bearer,
     client_id: &str,
     push_token: &PlainSecret,
+    claims: [(&str, &str); 2],
     allow: impl Fn(&app::Model) -> Result<()>,
 ) -> Result<String> {
     let mut bearer = Cow::Borrowed(bearer);
     let (mut tries, mut turn) = (app.store.tries(), None);
     while tries.again() {
         allow(&bearer.app.app)?;
-        let attempt = || attempt(app, &bearer, client_id, push_token);
-        match app.retry(attempt).await {
+        let write = || write(app, &bearer, client_id, push_token, claims);
+        match app.retry(write).await {
             Err(Error::Stale) => {
                 if turn.is_none() {
                     turn = Some(app.turns.shared(&app.store, bearer.app.app.id).await?);
@@ -66,11 +70,12 @@ fn sign(app: &App, bearer: &Bearer, session: &session::Model) -> Result<String> 
 
 /// [`Error::Stale`] when the app was changed since the token was verified: a flush, or the revocation of its key, may be unknown
 /// here.
-async fn attempt(
+async fn write(
     app: &App,
     bearer: &Bearer,
     client_id: &str,
     push_token: &PlainSecret,
+    claims: [(&str, &str); 2],
 ) -> Result<session::Model> {
     let (now, app_id) = (app.clock.now(), bearer.app.app.id);
     let transaction = app.store.begin().await?;
@@ -82,13 +87,12 @@ async fn attempt(
         .await?
         .filter(|session| !session.is_revoked())
         .ok_or(Error::InvalidToken)?;
-    let token = Presented::new(app, &transaction, app_id, push_token).await?;
+    let token = PushToken::new(app, &transaction, app_id, push_token).await?;
     let named = named(app, &transaction, &session, client_id, &token, now).await?;
     if named.device.is_disabled() {
         return Err(Error::DeviceDisabled);
     }
-    let told = [("fcm_token", push_token.reveal()), ("device_id", client_id)];
-    let claims = Claims::set(&session.claims, told)?.to_json();
+    let claims = Claims::set(&session.claims, claims)?.to_json();
     let mut is_written = session::replace_claims(&transaction, &session, claims.clone()).await?;
     if !named.is_tied {
         let id = named.device.id;
@@ -113,57 +117,43 @@ struct Named {
     is_tied: bool,
 }
 
-/// Finds the device that the user of the session calls so, or registers it, and gives it the push token: afterwards no other
-/// device of the app has that. Nobody else changes the row until the transaction ends.
+/// Finds the device that the user of the session calls `client_id`, or registers it, and gives it the push token: afterwards no
+/// other device of the app has the push token. Nobody else changes the row until the transaction ends.
 async fn named(
     app: &App,
     db: &impl ConnectionTrait,
     session: &session::Model,
     client_id: &str,
-    token: &Presented<'_>,
+    token: &PushToken<'_>,
     now: Timestamp,
 ) -> Result<Named> {
     let (app_id, sub) = (session.app_id, session.sub.as_str());
     let name = Name { sub, client_id };
+    let report = Report {
+        name,
+        session_device: session.device_id,
+    };
     let marks = Marks {
-        id: session.device_id,
+        id: report.session_device,
         name: Some(name),
         push_tokens: &token.macs,
     };
-    let (mut called, mut others, mut is_tied) = (None, Vec::new(), false);
+    let mut found = Vec::new();
     for row in known(db, app_id, marks).await? {
-        let is_of_session = session.device_id == Some(row.id);
-        is_tied |= is_of_session;
-        // It was not asked for its name before: the session is on it, or it was known by its token alone until now.
-        let is_nameless = row.client_id.is_none();
-        if name.is_of(&row) {
-            called = Some(row);
-        } else if is_of_session && is_nameless && row.sub.as_deref() == Some(sub) {
-            others.insert(0, row);
-        } else if token.is_of(&row) {
-            let is_theirs = row.sub.is_none() || row.sub.as_deref() == Some(sub);
-            if is_nameless && (is_theirs || is_bare(db, &row, now).await?) {
-                others.push(row);
-            } else {
-                // Another device had the token: whoever presents it last has it.
-                release(db, row).await?;
-            }
-        }
+        found.push(Found::new(Held::read(db, row, now).await?, token));
     }
-    let mut others = others.into_iter();
-    let mut read = called.or_else(|| others.next());
-    for other in others {
-        // Whatever of them is taken for this device is the user's.
-        match read.take() {
-            Some(kept) if may_merge(db, &other, &kept, now).await? => {
-                read = Some(merge(db, other, kept).await?);
-            }
-            kept => {
-                if token.is_of(&other) {
-                    release(db, other).await?;
-                }
-                read = kept;
-            }
+    let is_tied = found
+        .iter()
+        .any(|found| session.device_id == Some(found.held.row.id));
+    let identified = identify(report, found);
+    for mut loser in identified.losers {
+        loser.drop_push_token();
+        device::save(db, loser).await?;
+    }
+    let mut read = identified.device;
+    for part in identified.parts {
+        if let Some(device) = read.take() {
+            read = Some(merge(db, part, device).await?);
         }
     }
     let is_new = read.is_none();
@@ -194,11 +184,4 @@ async fn named(
         is_new,
         is_tied,
     })
-}
-
-/// Lets another device have its push token. It keeps all the rest.
-async fn release(db: &impl ConnectionTrait, mut row: device::Model) -> Result<()> {
-    row.drop_push_token();
-    device::save(db, row).await?;
-    Ok(())
 }

@@ -9,9 +9,6 @@ use crate::{app::App, error::Result};
 const BATCH: u64 = 100;
 
 /// Seals and hashes every push token anew that was not with the key that seals at this time; gives the number.
-///
-/// # Errors
-/// Those of the store.
 pub async fn reseal(app: &App) -> Result<u64> {
     let sealing = app.master.sealing(&app.store.reader).await?;
     let (mut resealed, mut after) = (0, None);

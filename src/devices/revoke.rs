@@ -17,9 +17,9 @@ use crate::{
 /// known: its user may sign in on it again.
 ///
 /// # Errors
-/// When there is no such device; those of the store.
+/// When there is no such device.
 pub async fn revoke(app: &App, caller: &Caller, id: DeviceId) -> Result<u64> {
-    let attempt = async |caller: Caller| {
+    let end_all_on = async |caller: Caller| {
         let (now, app_id) = (app.clock.now(), caller.app.app.id);
         let transaction = caller.actor.begin(app).await?;
         let mut row = require(&transaction, app_id, id).await?;
@@ -31,5 +31,5 @@ pub async fn revoke(app: &App, caller: &Caller, id: DeviceId) -> Result<u64> {
         commit(app, transaction).await?;
         Ok(ended)
     };
-    Box::pin(caller.act(app, attempt)).await
+    Box::pin(caller.act(app, end_all_on)).await
 }

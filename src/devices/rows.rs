@@ -13,10 +13,10 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How exactly it is known when a device was last seen: what is seen again within it is not written.
+/// How exactly the store knows when a device was last seen: a device that is seen again within this time is not written.
 const SEEN: Span = Span::seconds(60);
 
-/// The time at which a device is seen that was seen before.
+/// What to store as the time at which the device was seen last.
 pub(super) fn seen(row: &device::Model, now: Timestamp) -> Timestamp {
     if now < row.last_seen_at + SEEN {
         row.last_seen_at
@@ -47,7 +47,7 @@ pub(super) async fn known(
     known.ok_or(Error::Contended("the device is being changed"))
 }
 
-/// Commits what may be done twice, and is when it is not known whether it was done.
+/// Commits a transaction that may be made twice: when the answer to the commit is lost, it is made again.
 pub(super) async fn commit(app: &App, transaction: Transaction) -> Result<()> {
     match app.store.commit(transaction).await {
         Err(CommitError::Unconfirmed(error)) => Err(Error::Unavailable(error)),
@@ -55,7 +55,7 @@ pub(super) async fn commit(app: &App, transaction: Transaction) -> Result<()> {
     }
 }
 
-/// Of two that register one device at once, one does; the other one finds it when it tries again.
+/// Of two callers that register one device at once, one succeeds; the other finds the device when it tries again.
 pub(super) fn raced(error: DbErr) -> Error {
     match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => {

@@ -8,8 +8,8 @@ use entity::{
 use store::Transaction;
 
 use super::{
-    merge::{is_bare, may_merge, merge},
-    push_token::Presented,
+    merge::{Held, may_merge, merge},
+    push_token::PushToken,
     rows::{commit, known, raced, seen},
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     apps::Caller,
     error::{Error, Result},
     master,
-    rotation::{Decision, Lineage, Parent, RetryPolicy},
+    rotation::{Decision, Parent, RetryPolicy, TokenFamily},
 };
 
 /// A push token, and the one that follows it.
@@ -25,36 +25,36 @@ use crate::{
 pub struct Swap {
     pub old: PlainSecret,
     pub new: PlainSecret,
-    /// Who says so, as far as known.
+    /// The user who reports the swap, if known.
     pub sub: Option<String>,
     pub platform: Option<Platform>,
 }
 
 /// Replaces the push token of the device that has `old`. To ask again for what was done is fine.
 ///
-/// Where another device of the same user has `new` already, both are one device: the row that is older goes, or the one that is
-/// no more than a push token. If both are more than that, or are of two subjects, both stay: the one keeps `new`, the other
-/// has no push token any more, for `old` is dead.
+/// Where another row of the same user has `new` already, both rows are one device: the older row goes, or the row that is no more
+/// than a push token. If both rows are more than a push token, or are of two subjects, both stay: the one keeps `new`, and the
+/// other loses its push token, because `old` is dead.
 ///
 /// # Errors
-/// When no device has `old`, or `new` is another user's; those of the store.
+/// When no device has `old`, or `new` is another user's.
 pub async fn swap(app: &App, caller: &Caller, swap: &Swap) -> Result<()> {
-    let attempt = async |caller: Caller| attempt(app, &caller, swap).await;
-    Box::pin(caller.act(app, attempt)).await
+    let replace = async |caller: Caller| replace(app, &caller, swap).await;
+    Box::pin(caller.act(app, replace)).await
 }
 
-async fn attempt(app: &App, caller: &Caller, swap: &Swap) -> Result<()> {
+async fn replace(app: &App, caller: &Caller, swap: &Swap) -> Result<()> {
     let (now, app_id) = (app.clock.now(), caller.app.app.id);
     let transaction = caller.actor.begin(app).await?;
-    let old = Presented::new(app, &transaction, app_id, &swap.old).await?;
-    let new = Presented::new(app, &transaction, app_id, &swap.new).await?;
+    let old = PushToken::new(app, &transaction, app_id, &swap.old).await?;
+    let new = PushToken::new(app, &transaction, app_id, &swap.new).await?;
     let macs = [old.macs.as_slice(), &new.macs].concat();
     let marks = Marks {
         push_tokens: &macs,
         ..Marks::default()
     };
     let known = known(&transaction, app_id, marks).await?;
-    let holds = |token: &Presented| known.iter().find(|row| token.is_of(row)).cloned();
+    let holds = |token: &PushToken| known.iter().find(|row| token.is_of(row)).cloned();
     let mut row = match (holds(&old), holds(&new)) {
         (Some(row), None) => row,
         (Some(row), Some(other)) => unite(&transaction, row, other, swap, now).await?,
@@ -71,12 +71,12 @@ async fn attempt(app: &App, caller: &Caller, swap: &Swap) -> Result<()> {
     commit(app, transaction).await
 }
 
-/// Whether the device was given `new` for `old` before. That may be asked for ever: nothing is changed by it.
-fn was_done(row: &device::Model, old: &Presented, new: &Presented, now: Timestamp) -> bool {
+/// Whether the device was given `new` in place of `old` before. A client may ask that for ever, because it changes nothing.
+fn was_done(row: &device::Model, old: &PushToken, new: &PushToken, now: Timestamp) -> bool {
     let Some(current) = row.push_token_mac.as_ref().filter(|mac| new.is(mac)) else {
         return false;
     };
-    let lineage = Lineage {
+    let family = TokenFamily {
         current,
         parent: row.push_parent_mac.as_ref().map(|id| Parent {
             id,
@@ -85,7 +85,7 @@ fn was_done(row: &device::Model, old: &Presented, new: &Presented, now: Timestam
         ended: false,
     };
     old.macs.iter().any(|old| {
-        let decision = lineage.present(old, now, Span::ZERO, RetryPolicy::Repeat, current);
+        let decision = family.present(old, now, Span::ZERO, RetryPolicy::Repeat, current);
         decision == Decision::Repeat
     })
 }
@@ -107,9 +107,13 @@ async fn unite(
     }
     let age = |row: &device::Model| (row.first_seen_at, row.id);
     let are_of_two = old.sub.is_some() && new.sub.is_some() && old.sub != new.sub;
-    // Whoever has two push tokens moves them, and nothing else: what is in use stays, under its id.
-    let is_old_gone = match (is_bare(db, &old, now).await?, is_bare(db, &new, now).await?) {
-        (true, true) => Some(are_of_two || age(&old) < age(&new)),
+    let (old, new) = (
+        Held::read(db, old, now).await?,
+        Held::read(db, new, now).await?,
+    );
+    // Two push tokens may move a push token, and nothing else: a row that is in use stays, under its id.
+    let is_old_gone = match (old.is_bare, new.is_bare) {
+        (true, true) => Some(are_of_two || age(&old.row) < age(&new.row)),
         (true, false) => Some(true),
         (false, true) if !are_of_two => Some(false),
         (false, _) => None,
@@ -119,14 +123,14 @@ async fn unite(
     } else {
         (&new, &old)
     };
-    if is_old_gone.is_some() && may_merge(db, gone, kept, now).await? {
-        let merged = merge(db, gone.clone(), kept.clone()).await?;
-        // Of nobody until now: of whoever says so.
+    if is_old_gone.is_some() && may_merge(gone, kept) {
+        let merged = merge(db, gone.row.clone(), kept.row.clone()).await?;
+        // A device that was nobody's goes to the user who reports.
         let sub = merged.sub.clone().or(user);
         return Ok(device::Model { sub, ..merged });
     }
-    let mut old = old;
+    let mut old = old.row;
     old.drop_push_token();
     device::save(db, old).await?;
-    Ok(new)
+    Ok(new.row)
 }

@@ -13,9 +13,6 @@ pub struct PushTarget {
 }
 
 /// The devices of the user that have a push token and are not disabled, the newest first, at most `limit` of them.
-///
-/// # Errors
-/// Those of the store.
 pub async fn push_targets(
     app: &App,
     app_id: AppId,
@@ -23,12 +20,12 @@ pub async fn push_targets(
     before: Option<DeviceId>,
     limit: u64,
 ) -> Result<Listing<PushTarget, DeviceId>> {
-    let attempt = async || {
+    let read = async || {
         let query = device::reachable_of(app_id, sub);
         let rows = device::page(&app.store.reader, query, before, limit + 1).await?;
         Ok(Listing::cut(rows, limit, |device| device.id))
     };
-    let page = app.retry(attempt).await?;
+    let page = app.retry(read).await?;
     let open = |device: device::Model| {
         let token = open(app, &device);
         if token.is_none() {

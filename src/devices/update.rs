@@ -61,7 +61,7 @@ impl Changes {
 /// begins on it, until it is enabled again.
 ///
 /// # Errors
-/// When there is no such device; those of the store.
+/// When there is no such device.
 pub async fn update(
     app: &App,
     caller: &Caller,
@@ -69,11 +69,11 @@ pub async fn update(
     mut changes: Changes,
 ) -> Result<device::Model> {
     changes.normalise()?;
-    let attempt = async |caller: Caller| attempt(app, &caller, id, &changes).await;
-    Box::pin(caller.act(app, attempt)).await
+    let write = async |caller: Caller| write(app, &caller, id, &changes).await;
+    Box::pin(caller.act(app, write)).await
 }
 
-async fn attempt(
+async fn write(
     app: &App,
     caller: &Caller,
     id: DeviceId,

@@ -18,9 +18,6 @@ const STEP: Span = Span::seconds(30);
 
 /// Looks at the clock, and notes in the store what is known of the time. Gives what it showed; `None` when it is not believed:
 /// then nothing may be removed, and no key be made, by what it says. Nor by what it shows later: it may be set in between.
-///
-/// # Errors
-/// Those of the store.
 pub async fn look(app: &App) -> Result<Option<Timestamp>> {
     let seen = Seen {
         at: app.clock.now(),
@@ -28,7 +25,7 @@ pub async fn look(app: &App) -> Result<Option<Timestamp>> {
         is_believed: false,
     };
     let before = app.watch.get();
-    let attempt = async || {
+    let compare = async || {
         let stored = setting::clock(&app.store.reader).await?;
         let known = match stored.newest {
             Some(_) => stored,
@@ -45,7 +42,7 @@ pub async fn look(app: &App) -> Result<Option<Timestamp>> {
         }
         Ok((is_believed, known))
     };
-    let (is_believed, known) = app.retry(attempt).await?;
+    let (is_believed, known) = app.retry(compare).await?;
     app.watch.set(Seen {
         is_believed,
         ..seen

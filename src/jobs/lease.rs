@@ -20,9 +20,6 @@ pub struct Lease<'a> {
 
 impl<'a> Lease<'a> {
     /// Takes the lease, if no other process holds it.
-    ///
-    /// # Errors
-    /// Those of the store.
     pub async fn take(app: &'a App, name: &'static str) -> Result<Option<Self>> {
         let lease = Self { app, name };
         let take = || lease.extend(&app.store.writer);
@@ -34,7 +31,7 @@ impl<'a> Lease<'a> {
     /// past its term changes nothing.
     ///
     /// # Errors
-    /// When another process has it; those of the store.
+    /// When another process has it.
     pub async fn hold(&self, db: &impl ConnectionTrait) -> Result<()> {
         if self.extend(db).await? {
             Ok(())
@@ -44,9 +41,6 @@ impl<'a> Lease<'a> {
     }
 
     /// Notes how the run went, and lets go.
-    ///
-    /// # Errors
-    /// Those of the store.
     pub async fn release(&self, result: &Result<u64>) -> Result<()> {
         let result = match result {
             Ok(rows) => Ok(i64::try_from(*rows).unwrap_or(i64::MAX)),

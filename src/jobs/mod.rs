@@ -71,7 +71,7 @@ async fn purge_regularly(app: &App, shutdown: &CancellationToken) {
 /// Runs `work` if the lease of the job can be had, and notes how it went. `None` when another process has it.
 ///
 /// # Errors
-/// Those of `work`, and of the store.
+/// Those of `work`.
 async fn leased(
     app: &App,
     name: &'static str,

@@ -20,7 +20,7 @@ const BATCH: u64 = 500;
 /// the clock is not believed. Gives the number of rows; `None` when another process does it.
 ///
 /// # Errors
-/// Those of the store; what was removed until then stays removed.
+/// When the store fails, what was removed until then stays removed.
 pub async fn run(app: &App, shutdown: &CancellationToken) -> Result<Option<u64>> {
     let Some(now) = clock::look(app).await? else {
         return Ok(Some(0));
@@ -71,7 +71,7 @@ async fn work(
             device::purge_in(db, deleted.id, BATCH).await
         })
         .await?;
-        // Their rows stay for a while, so that a device is told that the app is no more. After the devices: no lineage
+        // Their rows stay for a while, so that a device is told that the app is no more. After the devices: no token family
         // begins without one.
         batches(app, lease, shutdown, async |db| {
             registration_token::revoke_in(db, deleted.id, now, BATCH).await

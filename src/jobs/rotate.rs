@@ -15,9 +15,6 @@ const APPS: u64 = 100;
 
 /// Does what is due; nothing while the clock is not believed: a key that a wrong clock made would sign in its time only, and
 /// keep its successor waiting. Gives the number of apps that were looked at; `None` when another process does it.
-///
-/// # Errors
-/// Those of the store.
 pub async fn run(app: &App, shutdown: &CancellationToken) -> Result<Option<u64>> {
     // The question alone needs no lease.
     if due(app, app.clock.now(), 1).await?.is_empty() {

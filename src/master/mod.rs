@@ -240,9 +240,6 @@ pub async fn confirm(db: &impl ConnectionTrait, fingerprint: i64) -> Result<()> 
 
 /// Makes the keys those of the store, unless it has others: of two processes that start at once on a fresh store, each with
 /// a key of its own, one goes on. Whether the keys are those of the store now.
-///
-/// # Errors
-/// Those of the store.
 pub async fn claim(keys: &MasterKeys, store: &Store) -> Result<bool> {
     let own = keys.get();
     let fingerprint = own.current.fingerprint();
@@ -253,17 +250,11 @@ pub async fn claim(keys: &MasterKeys, store: &Store) -> Result<bool> {
 }
 
 /// Whether the store belongs to a master key already.
-///
-/// # Errors
-/// Those of the store.
 pub async fn is_claimed(db: &impl ConnectionTrait) -> Result<bool, DbErr> {
     Ok(setting::master_key(db).await?.is_some() || signing_key::any(db).await?.is_some())
 }
 
 /// Whether the keys are those of the store; `true` when nothing is sealed in it yet.
-///
-/// # Errors
-/// Those of the store.
 pub async fn belong(keys: &MasterKeys, db: &impl ConnectionTrait) -> Result<bool, DbErr> {
     if let Some(wanted) = setting::master_key(db).await? {
         return Ok(keys.get().all().any(|key| key.fingerprint() == wanted));

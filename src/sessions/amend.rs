@@ -7,7 +7,7 @@ use crate::{
     app::App,
     apps::Caller,
     error::{Error, Result},
-    sessions::{claims::Claims, renewal::lineage},
+    sessions::{claims::Claims, renewal::family},
 };
 
 /// Lays `changes` over the claims of the session: a member replaces its namesake, `null` removes it.
@@ -20,11 +20,11 @@ pub async fn amend(
     id: SessionId,
     changes: Map<String, Value>,
 ) -> Result<()> {
-    let attempt = async |caller: Caller| attempt(app, &caller, id, changes.clone()).await;
-    Box::pin(caller.act(app, attempt)).await
+    let replace = async |caller: Caller| replace_claims(app, &caller, id, changes.clone()).await;
+    Box::pin(caller.act(app, replace)).await
 }
 
-async fn attempt(
+async fn replace_claims(
     app: &App,
     caller: &Caller,
     id: SessionId,
@@ -36,7 +36,7 @@ async fn attempt(
     let (app_id, flush_count) = (caller.app.app.id, caller.app.app.flush_count);
     let session = session::find_in(&transaction, app_id, id)
         .await?
-        .filter(|session| !lineage(session, flush_count).ended && now < session.expires_at)
+        .filter(|session| !family(session, flush_count).ended && now < session.expires_at)
         .ok_or(Error::NotFound("session"))?;
     let claims = Claims::amend(&session.claims, changes)?.to_json();
     if !session::replace_claims(&transaction, &session, claims).await? {

@@ -1,4 +1,4 @@
-//! Whoever presents an auth token, where no app is named beside it.
+//! The holder of an auth token, where the request names no app beside it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Whoever presented a good auth token.
+/// The holder of a good auth token, which was presented.
 #[derive(Clone, Debug)]
 pub struct Bearer {
     pub app: Arc<LoadedApp>,
@@ -34,7 +34,7 @@ impl Bearer {
     /// The same bearer, whose token is verified again by the app as it is now, after somebody changed it.
     ///
     /// # Errors
-    /// [`Error::InvalidToken`] when the token is not good any more; those of the store.
+    /// [`Error::InvalidToken`] when the token is not good any more.
     pub async fn again(&self, app: &App) -> Result<Self> {
         let loaded = match app.reload(&self.app).await {
             // The app is no more.
@@ -48,7 +48,7 @@ impl Bearer {
 /// The bearer of an auth token, of the app that its key belongs to. The token is verified with its session.
 ///
 /// # Errors
-/// [`Error::InvalidToken`] when it is not good at this moment, or no auth token; those of the store.
+/// [`Error::InvalidToken`] when it is not good at this moment, or no auth token.
 pub async fn bearer(app: &App, token: &str) -> Result<Bearer> {
     let key_id: Option<SigningKeyId> = match keys::key_id(token) {
         Ok((kid, TokenType::Auth)) => kid.parse().ok(),

@@ -1,6 +1,6 @@
 //! Renewals that may have been carried out and that nobody was told of: the store did not answer in time, or the client had gone.
 //! Each is settled as soon as the store answers, so that the token that was presented works again. Until then nothing else is
-//! decided here on its session: whoever presents the token once more would be taken for a thief.
+//! decided here on its session: a client that presents the token once more would be taken for a thief.
 
 use std::{
     collections::BTreeMap,

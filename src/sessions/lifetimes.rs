@@ -67,7 +67,7 @@ impl Lifetimes {
     }
 
     /// The dates of the auth token of a pair that is handed out at `now`: those that it was issued with. Should less than a
-    /// tenth of its life be left, it is dated anew, because whoever is handed it has no use for it.
+    /// tenth of its life be left, it is dated anew, because its receiver has no use for it.
     pub fn auth_dates(self, session: &session::Model, now: Timestamp) -> AuthDates {
         let issued = AuthDates {
             issued_at: session.issued_at.floor_to_second(),
@@ -119,11 +119,12 @@ pub fn renew_after(
 
 #[cfg(test)]
 mod tests {
-    use entity::{AppId, SessionId, SigningKeyId, TokenId};
+    use entity::TokenId;
     use proptest::prelude::*;
     use rand::{SeedableRng, rngs::ChaCha12Rng};
 
     use super::*;
+    use crate::sessions::samples;
 
     const YEAR: i64 = 31_536_000;
     const START: i64 = 1_740_427_049;
@@ -170,30 +171,10 @@ mod tests {
         let ends_at = policy
             .session_end
             .map(|end| now.floor_to_second() + Span::seconds(end));
+        let token_id = TokenId::mint(now, &mut ChaCha12Rng::seed_from_u64(1));
         let mut session = session::Model {
-            id: SessionId::EXAMPLE,
-            app_id: AppId::EXAMPLE,
-            sub: String::new(),
-            claims: String::new(),
-            ip: String::new(),
-            user_agent: String::new(),
-            device_id: None,
-            token_id: TokenId::mint(now, &mut ChaCha12Rng::seed_from_u64(1)),
-            key_id: SigningKeyId::EXAMPLE,
-            parent_id: None,
-            parent_until: None,
-            generation: session::FIRST_GENERATION,
-            flush_count: 0,
-            issued_at: now,
-            auth_not_before: now,
-            auth_expires_at: now,
-            not_before: now,
-            expires_at: now,
-            purge_at: now,
-            refresh_mac: None,
             ends_at,
-            revoked_at: None,
-            revoked_for: None,
+            ..samples::session(token_id, now)
         };
         policy.lifetimes.apply(&mut session, now);
         session
@@ -202,7 +183,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
 
-        /// Whatever the policy, and whenever the pair is answered again while its refresh token lives.
+        /// For every policy, and for every moment at which the pair is answered again while its refresh token lives.
         #[test]
         fn a_client_that_renews_when_it_is_told_has_a_good_auth_token(
             policy in policies(),

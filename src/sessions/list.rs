@@ -12,9 +12,6 @@ use crate::{
 };
 
 /// The sessions of `sub` that can still be renewed, the newest first, at most `limit` of them.
-///
-/// # Errors
-/// Those of the store.
 pub async fn list(
     app: &App,
     loaded: &LoadedApp,
@@ -23,7 +20,7 @@ pub async fn list(
     limit: u64,
 ) -> Result<Listing<session::Model, SessionId>> {
     let now = app.clock.now();
-    let attempt = async || {
+    let read = async || {
         // What was signed after a flush that is not known here yet is listed, too.
         let policy = apps::find(&app.store.reader, loaded.app.id).await?;
         let policy = policy.ok_or(Error::InvalidKey)?;
@@ -31,7 +28,7 @@ pub async fn list(
         let rows = session::page(&app.store.reader, live, before, limit + 1).await?;
         Ok(Listing::cut(rows, limit, |session| session.id))
     };
-    app.retry(attempt).await
+    app.retry(read).await
 }
 
 /// The sessions of `sub` that can be renewed at `now`.

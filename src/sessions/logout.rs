@@ -37,7 +37,7 @@ pub enum LogoutTarget {
 /// What a backend ends is audited; a user who signs out, by a token, is no event.
 ///
 /// # Errors
-/// Those of the store. A token that is not ours ends nothing, and is no error (RFC 7009 section 2.2).
+/// None for a token that is not ours: it ends nothing (RFC 7009 section 2.2).
 pub async fn logout(app: &App, caller: &Caller, target: LogoutTarget) -> Result<u64> {
     let now = app.clock.now();
     match target {
@@ -103,7 +103,7 @@ async fn end(
 async fn end_all(app: &App, caller: &Caller, target: Target, now: Timestamp) -> Result<u64> {
     let (app_id, flush_count) = (caller.app.app.id, caller.app.app.flush_count);
     let reason = Revocation::Logout;
-    let attempt = async |caller: Caller| {
+    let end_them = async |caller: Caller| {
         let transaction = caller.actor.begin(app).await?;
         let ended =
             session::revoke_in(&transaction, app_id, flush_count, &target, reason, now).await?;
@@ -122,5 +122,5 @@ async fn end_all(app: &App, caller: &Caller, target: Target, now: Timestamp) -> 
             committed => Ok(committed.map(|()| ended)?),
         }
     };
-    caller.act(app, attempt).await
+    caller.act(app, end_them).await
 }

@@ -2,7 +2,7 @@
 //! is known to whoever sees an auth token of the session; the mark can be made by this server only. So a token that
 //! bears it was most likely handed out, and is worth the work that a renewal is; one that does not is verified before.
 //!
-//! It proves nothing: whoever has a refresh token has its mark. What a token renews is decided by its keyed hash in the row
+//! It proves nothing: the holder of a refresh token has its mark. What a token renews is decided by its keyed hash in the row
 //! of the session, or by its signature.
 
 use std::{
@@ -54,8 +54,8 @@ fn of(claims: &[u8], master: &MasterKeys, key: &PublicKey) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(master.claims_mac(&key.id, claims))
 }
 
-/// Refresh tokens of ours that came with a signature which is none. Whoever has one may send it with a thousand: from
-/// the second on, it is verified first.
+/// The refresh tokens of ours that were presented with a false signature. An attacker who has one may send it with a thousand
+/// false signatures: from the second time on, the token is verified first.
 #[derive(Debug, Default)]
 pub struct Suspects(RwLock<HashSet<TokenId>>);
 

@@ -14,6 +14,9 @@ mod renew;
 #[cfg(test)]
 mod renewable_tests;
 pub mod renewal;
+pub mod row;
+#[cfg(test)]
+mod samples;
 mod sign;
 pub mod statements;
 mod tokens;

@@ -137,7 +137,7 @@ pub fn read<T: DeserializeOwned>(
     let (kid, token_type) = keys::key_id(token).map_err(|_| Refusal::Invalid)?;
     let (key, is_good) = loaded.keyring.find(&kid).ok_or(Refusal::Invalid)?;
     let claims = keys::verify(token, key).map_err(|_| Refusal::Invalid)?;
-    // Whoever has a revoked key may have signed this: it says nothing of any session.
+    // A thief of the revoked key may have signed this token: it says nothing of any session.
     if is_good {
         Ok((token_type, claims))
     } else {

@@ -13,7 +13,7 @@ use crate::{
         lifetimes::Lifetimes,
         presented::{named_key, read_refresh, read_refresh_unverified},
         renewal::{Outcome, Renewal},
-        tokens::{Grant, Prepared, issue, prepare_refresh},
+        tokens::{Grant, RefreshToken, issue, new_refresh_token},
     },
 };
 
@@ -36,18 +36,19 @@ pub async fn renew(
     refresh_token: &str,
     client: Client,
 ) -> Result<Grant> {
-    let mut result = attempt(app, caller, refresh_token, &client).await;
+    let mut result = renew_by(app, caller, refresh_token, &client).await;
     if let Err(Error::RefreshToken(Refusal::Invalid)) = result
         && let Some(key) = named_key(refresh_token)
         && let Some(newer) = Box::pin(caller.again_for_key(app, key)).await?
     {
-        result = Box::pin(attempt(app, &newer, refresh_token, &client)).await;
+        result = Box::pin(renew_by(app, &newer, refresh_token, &client)).await;
     }
     app.metrics.renewed(label(&result));
     result
 }
 
-async fn attempt(
+/// Renews the session by the app and the keys as `caller` knows them.
+async fn renew_by(
     app: &App,
     caller: &Caller,
     refresh_token: &str,
@@ -65,7 +66,7 @@ async fn attempt(
         Box::pin(tie).await?;
     }
     let mut caller = Cow::Borrowed(caller);
-    let (mut renewal, mut prepared) = prepare(app, &caller, refresh_token, client)?;
+    let (mut renewal, mut successor) = new_renewal(app, &caller, refresh_token, client)?;
     let (mut tries, mut turn) = (app.store.tries(), None);
     while tries.again() {
         let (now, session_id) = (renewal.now, renewal.session_id);
@@ -75,7 +76,7 @@ async fn attempt(
                     &caller.app,
                     &app.master,
                     &session,
-                    Some(prepared),
+                    Some(successor),
                     now,
                     &app.rng,
                 );
@@ -100,7 +101,7 @@ async fn attempt(
                 }
                 caller = Cow::Owned(Box::pin(caller.again(app)).await?);
                 // Nothing that was known by the old keys is known any more, but for what may have been done by them.
-                (renewal, prepared) = prepare(app, &caller, refresh_token, client)?;
+                (renewal, successor) = new_renewal(app, &caller, refresh_token, client)?;
                 Arc::make_mut(&mut renewal).in_doubt = in_doubt;
             }
         }
@@ -108,14 +109,15 @@ async fn attempt(
     Err(Error::too_many_changes())
 }
 
-/// What is asked of the store, and the refresh token that is to follow: signed before it is known whether it will, so that
-/// the row can tell it when it comes back. What anybody could have made up from an auth token is verified before that.
-fn prepare(
+/// The renewal that the write path is asked for, and the refresh token that is to follow. That refresh token is signed before it is
+/// known whether it will be handed out, so that its hash is stored with the row and the row recognises it when it is presented. A
+/// presented token that anybody could have made up from an auth token is verified before that.
+fn new_renewal(
     app: &App,
     caller: &Caller,
     refresh_token: &str,
     client: &Client,
-) -> Result<(Arc<Renewal>, Prepared)> {
+) -> Result<(Arc<Renewal>, RefreshToken)> {
     let now = app.clock.now();
     let loaded = &caller.app;
     let policy = &loaded.app;
@@ -128,7 +130,7 @@ fn prepare(
     let next = app.rng.with(|rng| TokenId::mint(now, rng));
     let (key, lifetimes) = (loaded.keyring.active(now)?, Lifetimes::of(policy));
     let expires_at = lifetimes.refresh_expires_at(now);
-    let prepared = prepare_refresh(loaded, &app.master, key, token.sid, next, now, expires_at)?;
+    let successor = new_refresh_token(loaded, &app.master, key, token.sid, next, now, expires_at)?;
     let renewal = Renewal {
         app_id: policy.id,
         epoch: loaded.epoch(),
@@ -146,13 +148,13 @@ fn prepare(
         next,
         key_id: key.row.id,
         lifetimes,
-        next_mac: prepared.mac.clone(),
-        next_expires_at: prepared.expires_at,
+        next_mac: successor.mac.clone(),
+        next_expires_at: successor.expires_at,
         ip: client.ip.map(|ip| ip.to_string()),
         user_agent: client.user_agent.clone(),
         in_doubt: Vec::new(),
     };
-    Ok((Arc::new(renewal), prepared))
+    Ok((Arc::new(renewal), successor))
 }
 
 fn verify(app: &App, loaded: &LoadedApp, refresh_token: &str) -> Result<(), Refusal> {

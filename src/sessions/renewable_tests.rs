@@ -1,21 +1,15 @@
-//! Whatever policy is accepted: a session that begins by it can be used, and be renewed.
+//! For every policy that is accepted: a session that begins by it can be used, and be renewed.
 
-use std::sync::Arc;
-
-use entity::{
-    AppId, SessionId, SigningKeyId, Timestamp, TokenId, app,
-    session::{self, TokenMac},
-    time::Span,
-};
+use entity::{AppId, Timestamp, TokenId, app, session, time::Span};
 use proptest::prelude::*;
 use rand::{SeedableRng, rngs::ChaCha12Rng};
 
 use crate::{
     apps::NewApp,
-    audit::Actor,
     sessions::{
         Lifetimes,
         renewal::{Outcome, Renewal, decide},
+        samples,
     },
 };
 
@@ -54,29 +48,9 @@ fn ids(now: Timestamp, seed: u64) -> TokenId {
 fn begin(policy: &app::Model, now: Timestamp) -> session::Model {
     let end = policy.session_expiry.map(Span::seconds);
     let mut session = session::Model {
-        id: SessionId::EXAMPLE,
         app_id: policy.id,
-        sub: String::new(),
-        claims: String::new(),
-        ip: String::new(),
-        user_agent: String::new(),
-        device_id: None,
-        token_id: ids(now, 1),
-        key_id: SigningKeyId::EXAMPLE,
-        parent_id: None,
-        parent_until: None,
-        generation: session::FIRST_GENERATION,
-        flush_count: 0,
-        issued_at: now,
-        auth_not_before: now,
-        auth_expires_at: now,
-        not_before: now,
-        expires_at: now,
-        purge_at: now,
-        refresh_mac: None,
         ends_at: end.map(|end| now.floor_to_second() + end),
-        revoked_at: None,
-        revoked_for: None,
+        ..samples::session(ids(now, 1), now)
     };
     Lifetimes::of(policy).apply(&mut session, now);
     session
@@ -87,26 +61,13 @@ fn renewal(policy: &app::Model, session: &session::Model, now: Timestamp) -> Ren
     let lifetimes = Lifetimes::of(policy);
     Renewal {
         app_id: policy.id,
-        epoch: 0,
-        actor: Arc::new(Actor::cli()),
-        session_id: session.id,
-        presented: session.token_id,
         not_before: session.not_before,
         expires_at: session.expires_at,
-        now,
-        mac: TokenMac::new([1; 16]),
         is_verified: true,
-        leeway: Span::ZERO,
         grace: Span::seconds(policy.refresh_grace),
-        flush_count: 0,
-        next: ids(now, 2),
-        key_id: SigningKeyId::EXAMPLE,
         lifetimes,
-        next_mac: TokenMac::new([2; 16]),
         next_expires_at: lifetimes.refresh_expires_at(now),
-        ip: None,
-        user_agent: None,
-        in_doubt: Vec::new(),
+        ..samples::renewal(session.token_id, ids(now, 2), now)
     }
 }
 

@@ -12,7 +12,7 @@ use entity::{
 use crate::{
     audit::Actor,
     error::Refusal,
-    rotation::{Decision, Lineage, Parent, RetryPolicy},
+    rotation::{Decision, Parent, RetryPolicy, TokenFamily},
     sessions::lifetimes::Lifetimes,
 };
 
@@ -116,16 +116,16 @@ pub fn decide(session: &mut session::Model, renewal: &Renewal) -> Outcome {
     if !in_doubt && !renewal.is_ours(session) {
         return Outcome::Unrecognised;
     }
-    let lineage = lineage(session, renewal.flush_count);
+    let family = family(session, renewal.flush_count);
     if renewal.in_doubt.contains(&session.token_id) {
         // It was committed.
-        return if lineage.ended {
+        return if family.ended {
             Outcome::Refused(Refusal::Revoked)
         } else {
             Outcome::Renewed(Box::new(session.clone()))
         };
     }
-    let decision = lineage.present(
+    let decision = family.present(
         renewal.presented,
         renewal.now,
         renewal.grace,
@@ -137,7 +137,7 @@ pub fn decide(session: &mut session::Model, renewal: &Renewal) -> Outcome {
         // Who has used it may be this very renewal.
         Decision::Reuse if in_doubt && session.is_revoked() => Outcome::Refused(Refusal::Revoked),
         Decision::Reuse if in_doubt => Outcome::Unconfirmed,
-        // Seen whatever its dates: an old token that leaked is told by its identity alone.
+        // A reuse is seen even if the token has expired: an old token that leaked is told by its identity alone.
         Decision::Reuse if session.is_revoked() => Outcome::Refused(Refusal::Used),
         Decision::Reuse => {
             session.revoked_at = Some(renewal.now);
@@ -178,12 +178,12 @@ pub fn decide_missing(renewal: &Renewal) -> Outcome {
     })
 }
 
-/// What the row says of the lineage of refresh tokens.
-pub fn lineage(session: &session::Model, flush_count: i64) -> Lineage<TokenId> {
+/// What the row says of the token family of refresh tokens.
+pub fn family(session: &session::Model, flush_count: i64) -> TokenFamily<TokenId> {
     // Rows of earlier releases may grant the parent a longer time than there is now.
     let latest = session.issued_at + Span::seconds(LONGEST_REFRESH_GRACE);
     let parent = session.parent_id.zip(session.parent_until);
-    Lineage {
+    TokenFamily {
         current: session.token_id,
         parent: parent.map(|(id, until)| Parent {
             id,
@@ -193,7 +193,7 @@ pub fn lineage(session: &session::Model, flush_count: i64) -> Lineage<TokenId> {
     }
 }
 
-fn advance(session: &mut session::Model, next: Lineage<TokenId>, renewal: &Renewal) {
+fn advance(session: &mut session::Model, next: TokenFamily<TokenId>, renewal: &Renewal) {
     session.token_id = next.current;
     session.parent_id = next.parent.map(|parent| parent.id);
     session.parent_until = next.parent.map(|parent| parent.until);

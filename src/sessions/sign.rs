@@ -11,7 +11,7 @@ use crate::{
         claims::Claims,
         lifetimes::Lifetimes,
         list::renewable,
-        tokens::{Grant, Prepared, issue, prepare_refresh},
+        tokens::{Grant, RefreshToken, issue, new_refresh_token},
         work::{Beginning, Begun},
     },
 };
@@ -35,13 +35,13 @@ pub struct NewSession {
 struct Stored {
     loaded: Arc<LoadedApp>,
     session: session::Model,
-    prepared: Prepared,
+    refresh_token: RefreshToken,
 }
 
 /// Begins the session and signs its first tokens. Past the app's limit, the subject's oldest sessions end.
 ///
 /// # Errors
-/// When the subject is one that a registered device could have, or no session may begin on the device; those of the store.
+/// When the subject is one that a registered device could have, or no session may begin on the device.
 pub async fn sign(app: &App, caller: &Caller, new: NewSession) -> Result<Grant> {
     if device::is_device(&new.sub) {
         let message = "must not begin with device:, as those of registered devices do";
@@ -62,7 +62,7 @@ pub async fn sign(app: &App, caller: &Caller, new: NewSession) -> Result<Grant> 
 /// as it is when that begins.
 ///
 /// # Errors
-/// Those of `new`, and of the store.
+/// Those of `new`.
 pub async fn begin(
     app: &App,
     loaded: &Arc<LoadedApp>,
@@ -77,15 +77,22 @@ async fn finish(app: &App, begun: Stored) -> Result<Grant> {
     let Stored {
         loaded,
         session,
-        prepared,
+        refresh_token,
     } = begun;
     if let Some(limit) = loaded.app.max_sessions_per_subject {
         app.retry(|| end_oldest(app, &loaded, &session, limit))
             .await?;
     }
-    let (prepared, issued_at) = (Some(prepared), session.issued_at);
+    let (refresh_token, issued_at) = (Some(refresh_token), session.issued_at);
     let master = &app.master;
-    match issue(&loaded, master, &session, prepared, issued_at, &app.rng) {
+    match issue(
+        &loaded,
+        master,
+        &session,
+        refresh_token,
+        issued_at,
+        &app.rng,
+    ) {
         // Its commit was in doubt, and it is dead by now. Nobody has it.
         Err(Error::RefreshToken(_)) => Err(Error::too_many_changes()),
         issued => issued,
@@ -105,7 +112,7 @@ async fn store<'a>(
     let mut in_doubt = false;
     let (mut tries, mut turn) = (app.store.tries(), None);
     while tries.again() {
-        let (session, prepared) = prepare(app, &loaded, id, &*new(&loaded)?)?;
+        let (session, refresh_token) = new_row(app, &loaded, id, &*new(&loaded)?)?;
         let beginning = Beginning {
             session: Box::new(session.clone()),
             epoch: loaded.epoch(),
@@ -132,18 +139,19 @@ async fn store<'a>(
         return Ok(Stored {
             loaded,
             session,
-            prepared,
+            refresh_token,
         });
     }
     Err(Error::too_many_changes())
 }
 
-fn prepare(
+/// The row of the session, and its first refresh token.
+fn new_row(
     app: &App,
     loaded: &LoadedApp,
     id: SessionId,
     new: &NewSession,
-) -> Result<(session::Model, Prepared)> {
+) -> Result<(session::Model, RefreshToken)> {
     let now = app.clock.now();
     let policy = &loaded.app;
     let token_id = app.rng.with(|rng| TokenId::mint(now, rng));
@@ -177,9 +185,9 @@ fn prepare(
     };
     Lifetimes::of(policy).apply(&mut session, now);
     let end = session.expires_at;
-    let prepared = prepare_refresh(loaded, &app.master, key, id, token_id, now, end)?;
-    session.refresh_mac = Some(prepared.mac.clone());
-    Ok((session, prepared))
+    let refresh_token = new_refresh_token(loaded, &app.master, key, id, token_id, now, end)?;
+    session.refresh_mac = Some(refresh_token.mac.clone());
+    Ok((session, refresh_token))
 }
 
 /// Ends the subject's oldest sessions past `limit`. After the new one is there for all to see, not together with it: of two

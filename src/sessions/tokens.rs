@@ -38,9 +38,9 @@ pub struct Grant {
     pub refresh_grace: i64,
 }
 
-/// A refresh token that was signed before it is known whether it will be handed out.
+/// A signed refresh token. It may be signed before it is known whether it will be handed out.
 #[derive(Clone, Debug)]
-pub struct Prepared {
+pub struct RefreshToken {
     pub token: String,
     pub mac: TokenMac,
     /// Its `exp`.
@@ -79,7 +79,7 @@ struct RefreshBody<'a> {
 ///
 /// # Errors
 /// When the signature cannot be made.
-pub fn prepare_refresh(
+pub fn new_refresh_token(
     loaded: &LoadedApp,
     master: &MasterKeys,
     entry: &Entry,
@@ -87,7 +87,7 @@ pub fn prepare_refresh(
     jid: TokenId,
     now: Timestamp,
     expires_at: Timestamp,
-) -> Result<Prepared> {
+) -> Result<RefreshToken> {
     let nbf = Lifetimes::of(&loaded.app).refresh_not_before(now);
     let body = RefreshBody {
         iss: loaded.app.issuer(),
@@ -101,7 +101,7 @@ pub fn prepare_refresh(
     };
     let token = sign_refresh(master, entry.key(), &body)?;
     let mac = master.token_mac(&token);
-    Ok(Prepared {
+    Ok(RefreshToken {
         token,
         mac,
         expires_at,
@@ -109,7 +109,7 @@ pub fn prepare_refresh(
 }
 
 /// Signs the pair that `session` says is the current one; its auth token is dated anew where that would be over soon.
-/// `prepared` is taken for its refresh token, if it is that.
+/// If `new` is the refresh token of that pair, it is taken, and not signed again.
 ///
 /// # Errors
 /// [`Refusal::Revoked`] when its key was revoked since; when the signature cannot be made.
@@ -117,7 +117,7 @@ pub fn issue(
     loaded: &LoadedApp,
     master: &MasterKeys,
     session: &session::Model,
-    prepared: Option<Prepared>,
+    new: Option<RefreshToken>,
     now: Timestamp,
     rng: &Rng,
 ) -> Result<Grant> {
@@ -140,8 +140,8 @@ pub fn issue(
         ip: &session.ip,
         useragent: &session.user_agent,
     };
-    let refresh_token = match prepared {
-        Some(prepared) if session.refresh_mac.as_ref() == Some(&prepared.mac) => prepared.token,
+    let refresh_token = match new {
+        Some(new) if session.refresh_mac.as_ref() == Some(&new.mac) => new.token,
         _ => {
             let body = RefreshBody {
                 iss: loaded.app.issuer(),

@@ -14,7 +14,7 @@ use crate::{
     rotation::{Decision, RetryPolicy},
     sessions::{
         presented::{TokenClaims, named_key, read, read_refresh},
-        renewal::lineage,
+        renewal::family,
     },
 };
 
@@ -30,7 +30,7 @@ pub struct Verified {
 /// session is revoked; a refresh token, while it would renew.
 ///
 /// # Errors
-/// Those of the store; a token that is not good is `None`.
+/// None for a token that is not good: the answer is `None` then.
 pub async fn verify(app: &App, loaded: &Arc<LoadedApp>, token: &str) -> Result<Option<Verified>> {
     let now = app.clock.now();
     let newer = match named_key(token) {
@@ -61,7 +61,7 @@ pub async fn verify(app: &App, loaded: &Arc<LoadedApp>, token: &str) -> Result<O
         };
     }
     let is_good = found.is_some_and(|session| match token_type {
-        TokenType::Auth => !lineage(&session, loaded.app.flush_count).ended,
+        TokenType::Auth => !family(&session, loaded.app.flush_count).ended,
         TokenType::Refresh => {
             read_refresh(loaded, token).is_ok() && would_renew(loaded, &session, own.jid, now)
         }
@@ -79,7 +79,7 @@ fn would_renew(
     presented: TokenId,
     now: Timestamp,
 ) -> bool {
-    let decision = lineage(session, loaded.app.flush_count).present(
+    let decision = family(session, loaded.app.flush_count).present(
         presented,
         now,
         Span::ZERO,

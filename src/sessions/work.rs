@@ -184,7 +184,7 @@ pub fn end(row: Option<&mut session::Model>, ending: &Ending, epoch: Option<i64>
             in_doubt: ending.in_doubt,
         };
     }
-    // Whatever its dates: a node whose clock is behind, or the leeway, may still renew it.
+    // The dates of the session do not count: a node whose clock is behind, or the leeway, may still renew it.
     if row.is_revoked() || row.flush_count < ending.flush_count {
         return Ended::Nothing;
     }

@@ -171,7 +171,7 @@ async fn answer(writing: &Writing, doubts: &Arc<Doubts>, waiting: impl Iterator<
             answers.push(one.answer);
         }
     }
-    match writing.decide(&mut works, end).await {
+    match writing.carry_out(&mut works, end).await {
         Ok(all) => {
             for ((answer, work), done) in answers.into_iter().zip(works).zip(all) {
                 tell(doubts, answer, work, Ok(done));
@@ -180,7 +180,9 @@ async fn answer(writing: &Writing, doubts: &Arc<Doubts>, waiting: impl Iterator<
         // One that the store does not take for what it is fails alone.
         Err(error) if engine::failure(&error) == Failure::Defect && answers.len() > 1 => {
             for (mut work, answer) in works.into_iter().zip(answers) {
-                let done = writing.decide(std::slice::from_mut(&mut work), end).await;
+                let done = writing
+                    .carry_out(std::slice::from_mut(&mut work), end)
+                    .await;
                 tell(doubts, answer, work, done.map(|mut all| all.remove(0)));
             }
         }

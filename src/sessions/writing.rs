@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::{
     renewal::Outcome,
-    statements::{self, Row},
+    row::Row,
+    statements,
     work::{Begun, Done, Ended, Work, begin, end, only_app, renew},
 };
 use crate::audit::{self, Action, Event};
@@ -28,11 +29,11 @@ pub struct Writing {
 
 impl Writing {
     /// Decides all of `works`, in their order, in one transaction, and commits it, until `end`.
-    pub async fn decide(&self, works: &mut [Work], end: Instant) -> Result<Vec<Done>, DbErr> {
+    pub async fn carry_out(&self, works: &mut [Work], end: Instant) -> Result<Vec<Done>, DbErr> {
         let mut backoff = Backoff::until(end);
         loop {
-            let attempt = deadline::within(self.patience, self.attempt(works));
-            let error = match deadline::until(end, attempt).await {
+            let once = deadline::within(self.patience, self.carry_out_once(works));
+            let error = match deadline::until(end, once).await {
                 Ok(Some(done)) => return Ok(done),
                 // Somebody else wrote one of the rows: decided anew, by what is there now.
                 Ok(None) => None,
@@ -53,9 +54,12 @@ impl Writing {
 
     /// `None` when another writer changed one of the rows in between: nothing was changed then. When it is not known
     /// whether anything was, the operations of which it would be true are in doubt.
-    async fn attempt(&self, works: &mut [Work]) -> Result<Option<Vec<Done>>, CommitError> {
-        let prepared = self.prepare(works).await.map_err(CommitError::Refused)?;
-        let Some((transaction, done)) = prepared else {
+    async fn carry_out_once(&self, works: &mut [Work]) -> Result<Option<Vec<Done>>, CommitError> {
+        let written = self
+            .decide_and_write(works)
+            .await
+            .map_err(CommitError::Refused)?;
+        let Some((transaction, done)) = written else {
             return Ok(None);
         };
         let committed = engine::commit(transaction).await;
@@ -67,8 +71,11 @@ impl Writing {
         committed.map(|()| Some(done))
     }
 
-    /// Everything but the commit.
-    async fn prepare(&self, works: &[Work]) -> Result<Option<(Transaction, Vec<Done>)>, DbErr> {
+    /// Decides `works` and writes what was decided: everything but the commit.
+    async fn decide_and_write(
+        &self,
+        works: &[Work],
+    ) -> Result<Option<(Transaction, Vec<Done>)>, DbErr> {
         let transaction = self.db.begin().await?;
         let ids: Vec<_> = works.iter().filter_map(Work::reads).collect();
         let apps = works.iter().filter_map(Work::asks).collect();

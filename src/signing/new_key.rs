@@ -112,7 +112,7 @@ impl NewKey {
     /// Stores it.
     ///
     /// # Errors
-    /// Those of the store; [`Error::Contended`] when the master key was replaced meanwhile.
+    /// [`Error::Contended`] when the master key was replaced meanwhile.
     pub async fn insert(self, db: &impl ConnectionTrait) -> Result<signing_key::Model> {
         master::confirm(db, self.sealed_by).await?;
         Ok(self.row.into_active_model().insert(db).await?)

@@ -176,17 +176,17 @@ pub fn token_life(row: &app::Model) -> i64 {
 /// the job may still work.
 ///
 /// # Errors
-/// Those of the store; [`Error::Conflict`] when somebody else changed the keys meanwhile.
+/// [`Error::Conflict`] when somebody else changed the keys meanwhile.
 pub async fn advance(
     app: &App,
     id: AppId,
     now: Timestamp,
     fence: impl AsyncFn(&Transaction) -> Result<()>,
 ) -> Result<()> {
-    app.retry(|| attempt_step(app, id, now, &fence)).await
+    app.retry(|| take_step(app, id, now, &fence)).await
 }
 
-async fn attempt_step(
+async fn take_step(
     app: &App,
     id: AppId,
     now: Timestamp,
@@ -220,16 +220,12 @@ async fn attempt_step(
 /// it may.
 ///
 /// # Errors
-/// When there is no such app, or it has as many keys as it may have; those of the store.
+/// When there is no such app, or it has as many keys as it may have.
 pub async fn rotate(app: &App, actor: &Actor, id: AppId) -> Result<(SigningKeyId, Timestamp)> {
-    app.retry(|| attempt_rotation(app, actor, id)).await
+    app.retry(|| publish_next(app, actor, id)).await
 }
 
-async fn attempt_rotation(
-    app: &App,
-    actor: &Actor,
-    id: AppId,
-) -> Result<(SigningKeyId, Timestamp)> {
+async fn publish_next(app: &App, actor: &Actor, id: AppId) -> Result<(SigningKeyId, Timestamp)> {
     let mut change = Change::read(app, id).await?;
     let lead = policy(app, &change.row).lead();
     let place = change
@@ -270,12 +266,12 @@ async fn attempt_rotation(
 /// sessions renews. Verifiers that hold the old keys learn of it when they fetch them again.
 ///
 /// # Errors
-/// When there is no such app; those of the store.
+/// When there is no such app.
 pub async fn rotate_in_emergency(app: &App, actor: &Actor, id: AppId) -> Result<PublicKey> {
-    app.retry(|| attempt_emergency(app, actor, id)).await
+    app.retry(|| replace_all(app, actor, id)).await
 }
 
-async fn attempt_emergency(app: &App, actor: &Actor, id: AppId) -> Result<PublicKey> {
+async fn replace_all(app: &App, actor: &Actor, id: AppId) -> Result<PublicKey> {
     let mut change = Change::read_to_revoke(app, id).await?;
     for index in 0..change.keys.len() {
         if change.keys[index].revoked_at.is_none() {
@@ -296,12 +292,12 @@ async fn attempt_emergency(app: &App, actor: &Actor, id: AppId) -> Result<Public
 /// the next one does at once.
 ///
 /// # Errors
-/// When there is no such key, or it is revoked already; those of the store.
+/// When there is no such key, or it is revoked already.
 pub async fn revoke(app: &App, actor: &Actor, id: AppId, key: SigningKeyId) -> Result<()> {
-    app.retry(|| attempt_revocation(app, actor, id, key)).await
+    app.retry(|| revoke_one(app, actor, id, key)).await
 }
 
-async fn attempt_revocation(app: &App, actor: &Actor, id: AppId, key: SigningKeyId) -> Result<()> {
+async fn revoke_one(app: &App, actor: &Actor, id: AppId, key: SigningKeyId) -> Result<()> {
     let mut change = Change::read_to_revoke(app, id).await?;
     let states = change.states();
     let found = change.keys.iter().position(|row| row.id == key);

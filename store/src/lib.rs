@@ -1,4 +1,6 @@
 //! The store: connections, and what differs between the engines. It knows no session and no app.
+//!
+//! What asks the store fails when the store fails. An `# Errors` section says what else can go wrong.
 
 mod backup;
 mod connections;
@@ -176,9 +178,6 @@ impl Store {
 
     /// Writes what nobody reads, so that the commit tells whether what the transaction read is what the store has: a server whose
     /// place another one has taken cannot commit a write.
-    ///
-    /// # Errors
-    /// Those of the store.
     pub async fn prove(&self, transaction: &Transaction) -> Result<(), DbErr> {
         let value = self.rng.with(|rng| rng.random());
         setting::write_probe(transaction, value).await

@@ -35,9 +35,6 @@ impl Transaction {
     }
 
     /// Ends it with nothing done.
-    ///
-    /// # Errors
-    /// Those of the store.
     pub async fn rollback(self) -> Result<(), DbErr> {
         let Self { inner, held } = self;
         held.answer(held.end(), inner.rollback()).await

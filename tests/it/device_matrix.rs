@@ -166,9 +166,9 @@ impl World {
                 )
             });
         let token = self.registration[7..33].parse().unwrap();
-        let lineage = registration_token::find(db, token).await.unwrap();
-        let lineage =
-            lineage.filter(|row| row.revoked_at.is_none() && row.flush_count == policy.flush_count);
+        let family = registration_token::find(db, token).await.unwrap();
+        let family =
+            family.filter(|row| row.revoked_at.is_none() && row.flush_count == policy.flush_count);
         let others = all
             .iter()
             .map(|row| format!("{} {:?} {:?}", row.id, row.sub, row.push_token_mac));
@@ -179,7 +179,7 @@ impl World {
             count,
             devices: devices.collect(),
             sessions: live.collect(),
-            registration: lineage.map(|row| {
+            registration: family.map(|row| {
                 format!(
                     "{} {:?} {:?} {:?} {:?}",
                     row.device_id, row.sub, row.claims, row.audiences, row.current_hash

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use entity::{AppKeyId, PlainSecret, SecretKind, app_key, setting, time::Span};
-use renewd::apps::{self, Presented};
+use renewd::apps::{self, PresentedKey};
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -172,7 +172,7 @@ async fn the_app_is_read_once_for_many() {
         let (server, start) = (here.app.clone(), start.clone());
         let (id, key) = (app.id.parse().unwrap(), PlainSecret::from_text(&key));
         callers.spawn(async move {
-            let presented = Presented {
+            let presented = PresentedKey {
                 key,
                 origin: None,
                 request_id: None,

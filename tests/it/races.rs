@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use renewd::sessions::statements::{self, Row};
+use renewd::sessions::{row::Row, statements};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 

@@ -60,7 +60,7 @@ async fn live(server: &TestServer) -> usize {
     let rows = app_key::Entity::find().all(&server.app.store.reader).await;
     let now = server.app.clock.now();
     let rows = rows.unwrap().into_iter();
-    rows.filter(|row| row.registration_id.is_some() && row.is_live(now))
+    rows.filter(|row| row.application_id.is_some() && row.is_live(now))
         .count()
 }
 
@@ -266,7 +266,7 @@ async fn the_tokens_of_the_release_before_become_one() {
     let token = register(&server, &app).await;
     let db = &server.app.store.writer;
     let rows = app_key::Entity::find().all(db).await.unwrap();
-    let mut row = rows.into_iter().find(|row| row.registration_id.is_some());
+    let mut row = rows.into_iter().find(|row| row.application_id.is_some());
     let row = row.as_mut().unwrap();
     let mut more = Vec::new();
     for number in 1..4 {
@@ -378,11 +378,11 @@ async fn a_project_has_an_end_of_tokens() {
     let holder = server.anon().with_key(&token);
     let db = &server.app.store.writer;
     let rows = app_key::Entity::find().all(db).await.unwrap();
-    let held = rows.iter().find(|row| row.registration_id.is_some());
+    let held = rows.iter().find(|row| row.application_id.is_some());
     let mut row = held.unwrap().clone();
     for number in 1..keys::MOST_OF_APPLICATIONS {
         row.id = row.id.next();
-        row.registration_id = Some(format!("another application {number}"));
+        row.application_id = Some(format!("another application {number}"));
         row.hash = PlainSecret::from_text(&row.id.to_string()).hash();
         row.clone().into_active_model().insert(db).await.unwrap();
     }

@@ -224,12 +224,12 @@ async fn an_end_of_its_own_is_that_of_the_grace_too() {
     assert_refreshed(&refresh(&server, &third).await, 201, at(200));
 }
 
-/// How many devices and lineages there are.
+/// How many devices and token families there are.
 async fn count(server: &TestServer) -> (u64, u64) {
     let db = &server.app.store.reader;
     let devices = device::Entity::find().count(db).await.unwrap();
-    let lineages = registration_token::Entity::find().count(db).await.unwrap();
-    (devices, lineages)
+    let families = registration_token::Entity::find().count(db).await.unwrap();
+    (devices, families)
 }
 
 /// The id of the device.

@@ -35,9 +35,6 @@ impl Model {
 }
 
 /// The device of the app that was registered by this name.
-///
-/// # Errors
-/// Those of the store.
 pub async fn find_registered(
     db: &impl ConnectionTrait,
     app_id: AppId,
@@ -55,9 +52,6 @@ pub async fn find_registered(
 }
 
 /// Gives a registered device its subject, which it has none of.
-///
-/// # Errors
-/// Those of the store.
 pub async fn name_subject(
     db: &impl ConnectionTrait,
     id: DeviceId,

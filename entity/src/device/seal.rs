@@ -1,4 +1,4 @@
-//! The push tokens that are sealed, for whoever replaces the master key.
+//! The sealed push tokens, for the replacement of the master key.
 
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
@@ -9,9 +9,6 @@ use super::{ActiveModel, Column, Entity, Model};
 use crate::{DeviceId, session::TokenMac};
 
 /// At most `limit` devices of any app that have a push token and an id above `after`, in the order of their ids.
-///
-/// # Errors
-/// Those of the store.
 pub async fn page_sealed(
     db: &impl ConnectionTrait,
     after: Option<DeviceId>,
@@ -25,9 +22,6 @@ pub async fn page_sealed(
 }
 
 /// Puts a push token sealed and hashed anew in place of the one that was read, if nobody changed it meanwhile.
-///
-/// # Errors
-/// Those of the store.
 pub async fn reseal(
     db: &impl ConnectionTrait,
     read: &Model,

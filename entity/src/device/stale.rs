@@ -1,4 +1,4 @@
-//! The devices that go: those that were not seen for long, and those of an app that was deleted.
+//! The devices that are removed: those that were not seen for long, and those of an app that was deleted.
 
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
@@ -9,9 +9,6 @@ use super::{ActiveModel, Column, Entity, of};
 use crate::{AppId, DeviceId, Timestamp, registration_token, session};
 
 /// Drops the push tokens of at most `limit` devices that were not seen since `before`; gives the number.
-///
-/// # Errors
-/// Those of the store.
 pub async fn drop_stale_push_tokens(
     db: &impl ConnectionTrait,
     before: Timestamp,
@@ -33,9 +30,6 @@ pub async fn drop_stale_push_tokens(
 
 /// Removes at most `limit` devices that were not seen since `before` and have neither a live session nor a live registration;
 /// gives the number.
-///
-/// # Errors
-/// Those of the store.
 pub async fn purge_stale(
     db: &impl ConnectionTrait,
     before: Timestamp,
@@ -85,9 +79,6 @@ pub async fn purge_stale(
 }
 
 /// Removes at most `limit` devices of the app; gives the number.
-///
-/// # Errors
-/// Those of the store.
 pub async fn purge_in(db: &impl ConnectionTrait, app_id: AppId, limit: u64) -> Result<u64, DbErr> {
     let ids = some_of(db, of(app_id, None), limit).await?;
     let delete = Entity::delete_many().filter(Column::Id.is_in(ids));

@@ -110,9 +110,11 @@ impl Kecak {
             device_id,
             ..
         } = body.value;
-        let fcm_token = PlainSecret::from_text(&fcm_token);
+        let claims = [("fcm_token", &*fcm_token), ("device_id", &*device_id)];
+        let push_token = PlainSecret::from_text(&fcm_token);
         let allow = |app: &app::Model| check_referer(app, &referer.0);
-        let token = devices::report(app, &bearer, &device_id, &fcm_token, allow).await?;
+        let report = devices::report(app, &bearer, &device_id, &push_token, claims, allow);
+        let token = report.await?;
         Ok(Json(FcmTokenResponse { token }))
     }
 

@@ -15,8 +15,9 @@ use crate::{
     },
     app::App,
     apps::{
-        Caller, authenticate,
-        registration::{self, Registration},
+        Caller,
+        application::{self, Enrolled},
+        authenticate,
     },
     error::{Error, Result},
 };
@@ -77,10 +78,9 @@ impl Scaem {
         RootKey(actor): RootKey,
         body: Body<ProjectRequest>,
     ) -> Reply<RegistrationResponse> {
-        let project = &body.value.project_code;
-        Ok(Json(
-            registration::register(app, &actor, project).await?.into(),
-        ))
+        let project = body.value.project_code.parse();
+        let id = project.map_err(|_| Error::NotFound("project"))?;
+        Ok(Json(application::enrol(app, &actor, id).await?.into()))
     }
 
     /// Make a new token for an application
@@ -97,10 +97,9 @@ impl Scaem {
         RegistrationToken(caller): RegistrationToken,
         body: Body<ProjectRequest>,
     ) -> Reply<RegistrationResponse> {
-        let project = &body.value.project_code;
-        Ok(Json(
-            registration::generate(app, &caller, project).await?.into(),
-        ))
+        require_own(&caller, &body.value.project_code)?;
+        let made = application::replace_key(app, &caller, 0).await?;
+        Ok(Json(made.into()))
     }
 
     /// Replace the token of an application
@@ -122,8 +121,9 @@ impl Scaem {
             overlap,
             ..
         } = body.value;
-        let updated = registration::update(app, &caller, &project_code, overlap).await?;
-        Ok(Json(updated.into()))
+        require_own(&caller, &project_code)?;
+        let made = application::replace_key(app, &caller, overlap).await?;
+        Ok(Json(made.into()))
     }
 }
 
@@ -131,17 +131,28 @@ async fn check_registration(request: &Request, key: ApiKey) -> poem::Result<Call
     let app = state(request)?;
     let presented = presented(app, request, &key);
     let (_, key_id) = presented.key.parse().ok_or(Error::InvalidKey)?;
-    let id = registration::app_of(app, key_id).await?;
+    let id = application::app_of(app, key_id).await?;
     let caller = authenticate(app, id, presented).await?;
-    registration::enrolled(&caller)?;
+    application::held_by(&caller)?;
     Ok(caller)
 }
 
-impl From<Registration> for RegistrationResponse {
-    fn from(made: Registration) -> Self {
+/// Sees that the project is the one that the application registered in.
+fn require_own(caller: &Caller, project: &str) -> Result<()> {
+    if project == caller.app.app.id.to_string() {
+        Ok(())
+    } else {
+        Err(Error::Elsewhere(
+            "The application is not registered in this project: use POST /v1/auth/register.",
+        ))
+    }
+}
+
+impl From<Enrolled> for RegistrationResponse {
+    fn from(made: Enrolled) -> Self {
         Self {
             registration_id: made.id,
-            registration_token: format!("api_key|{}", made.token.secret.reveal()),
+            registration_token: format!("api_key|{}", made.key.secret.reveal()),
             token_expiration: made.expires_at.to_rfc3339(),
             token_type: "Bearer".to_owned(),
         }

@@ -18,7 +18,7 @@ use crate::{
     },
     app::App,
     devices::registration::{self, Created, NewRegistration, Refreshed},
-    error::Error,
+    error::{Error, Violation},
 };
 
 /// The operation of Spotflow that takes a token alone.
@@ -155,6 +155,7 @@ impl CreateRegistration {
             Ok(created) => Ok(Json(RegistrationTokenResponse::of(new.client_id, &created))),
             // Spotflow's word for it.
             Err(Error::DeviceDisabled) => Err(Refused::DeviceLocked.into()),
+            Err(Error::Invalid(violations)) => Err(Error::Invalid(translated(violations)).into()),
             Err(error) => Err(error.into()),
         }
     }
@@ -167,6 +168,19 @@ fn uuid(id: RegistrationTokenId) -> String {
         .with_version(Version::SortRand)
         .into_uuid()
         .to_string()
+}
+
+/// With Spotflow's names of the fields.
+fn translated(mut violations: Vec<Violation>) -> Vec<Violation> {
+    for violation in &mut violations {
+        let name = match violation.field.as_str() {
+            "client_id" => "deviceId",
+            "expires_at" => "expirationTime",
+            _ => continue,
+        };
+        name.clone_into(&mut violation.field);
+    }
+    violations
 }
 
 fn expiration(text: Option<&str>) -> Result<Option<Timestamp>, Error> {

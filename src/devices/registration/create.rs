@@ -1,4 +1,4 @@
-//! Registers a device, and makes the first token of its lineage.
+//! Registers a device, and makes the first token of its family.
 
 use entity::{
     AppId, DeviceId, PlainSecret, RegistrationTokenId, Timestamp, app, device, registration_token,
@@ -49,7 +49,7 @@ impl NewRegistration {
     fn check(&self) -> Result<()> {
         if self.client_id.chars().count() > device::LONGEST_NAME {
             let message = format!("must have at most {} characters", device::LONGEST_NAME);
-            return Err(Error::invalid("deviceId", message));
+            return Err(Error::invalid("client_id", message));
         }
         if let Some(violation) = check_audiences("audiences", &self.audiences) {
             return Err(Error::Invalid(vec![violation]));
@@ -58,23 +58,23 @@ impl NewRegistration {
     }
 }
 
-/// Begins the lineage of the device. If it has one, that ends: a device that lost its token, or never got it, is registered
-/// again by its backend. Of several that register one device at once, one wins.
+/// Begins the token family of the device. If the device has one, that one ends: a device that lost its token, or never got it, is
+/// registered again by its backend. Of several that register one device at once, one wins.
 ///
 /// # Errors
 /// When there is no such app, the end is not in the future, the device is disabled, or somebody else registered it at the same
-/// time; those of the store.
+/// time.
 pub async fn create(app: &App, caller: &Caller, new: &NewRegistration) -> Result<Created> {
     let app_id = caller.app.app.id;
     new.check()?;
-    // Whoever registers the device after this has won.
-    let known = || known_lineage(app, app_id, &new.client_id);
+    // A registration that is found later was made by another caller, who has won.
+    let known = || known_family(app, app_id, &new.client_id);
     let known = app.retry(known).await?;
-    let attempt = async |caller: Caller| attempt(app, &caller, new, known).await;
-    Box::pin(caller.act(app, attempt)).await
+    let begin = async |caller: Caller| begin_family(app, &caller, new, known).await;
+    Box::pin(caller.act(app, begin)).await
 }
 
-async fn known_lineage(
+async fn known_family(
     app: &App,
     app_id: AppId,
     client_id: &str,
@@ -87,7 +87,7 @@ async fn known_lineage(
     Ok(row.map(|row| row.id))
 }
 
-async fn attempt(
+async fn begin_family(
     app: &App,
     caller: &Caller,
     new: &NewRegistration,
@@ -98,7 +98,7 @@ async fn attempt(
     let lifetime = new.expires_at.map(|end| end.since(now));
     if lifetime.is_some_and(|life| life <= Span::ZERO || life > LONGEST) {
         let message = "must be in the future, and at most a hundred years away";
-        return Err(Error::invalid("expirationTime", message));
+        return Err(Error::invalid("expires_at", message));
     }
     let transaction = caller.actor.begin(app).await?;
     let policy = app::find(&transaction, app_id).await?;
@@ -139,7 +139,7 @@ async fn attempt(
         sub: Some(device::subject_of(&new.client_id)),
         claims: Some(Value::Object(new.claims.clone()).to_string()),
         audiences: Some(Value::from(new.audiences.as_slice()).to_string()),
-        // The hour goes on: a new lineage is no way around the limit.
+        // The hour goes on: a new token family is no way around the limit.
         window_started_at: old.as_ref().map_or(now, |old| old.window_started_at),
         window_count: old.as_ref().map_or(0, |old| old.window_count),
         revoked_at: None,
@@ -152,10 +152,10 @@ async fn attempt(
     Ok(Created { token, row })
 }
 
-/// The device of this name, which is made when there is none; nobody else writes its lineage until the transaction ends.
+/// The device of this name, which is made when there is none; nobody else writes its token family until the transaction ends.
 ///
 /// # Errors
-/// When it is disabled, or somebody else made or removed it meanwhile; those of the store.
+/// When it is disabled, or somebody else made or removed it meanwhile.
 async fn hold(
     app: &App,
     db: &impl ConnectionTrait,

@@ -6,14 +6,14 @@ use entity::{
 };
 use sea_orm::ConnectionTrait;
 
-use super::lineage::{Presented, is_known};
+use super::family::{Presentation, is_known};
 use crate::{
     app::App,
     devices::rows::commit,
     error::{Error, RegistrationRefusal as Refusal, Result},
 };
 
-/// A registration token that was presented: the lineage that it names, and what is compared with that.
+/// A registration token that was presented: the token family that it names, and what is compared with that.
 #[derive(Debug)]
 pub struct Token {
     pub id: RegistrationTokenId,
@@ -41,11 +41,11 @@ impl Token {
         Ok(Self { id, hash })
     }
 
-    /// The device that holds it, if it is the current token of its lineage or the parent within its grace: nobody else is told
-    /// anything of the device.
+    /// The device that holds the token, if the token is the current one of its family or the parent within its grace: nobody else
+    /// is told anything of the device.
     ///
     /// # Errors
-    /// When it is neither, or the device is disabled, or its app deleted; those of the store.
+    /// When it is neither, or the device is disabled, or its app deleted.
     pub async fn holder(&self, app: &App, now: Timestamp) -> Result<Holder> {
         match self.find_holder(&app.store.reader, now).await {
             // A device that is told so gives its token up: not by what a server says that has not noticed yet that another
@@ -79,9 +79,14 @@ impl Token {
         }
     }
 
-    /// It, by the policy of its app.
-    pub fn presented(&self, app: &App, policy: &apps::Model, now: Timestamp) -> Presented<'_> {
+    /// The token as it is presented at `now`, by the policy of its app.
+    pub fn presentation(
+        &self,
+        app: &App,
+        policy: &apps::Model,
+        now: Timestamp,
+    ) -> Presentation<'_> {
         let limit = app.config.registration_refreshes_per_hour;
-        Presented::to(policy, &self.hash, now, limit)
+        Presentation::by(policy, &self.hash, now, limit)
     }
 }

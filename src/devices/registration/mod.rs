@@ -1,8 +1,8 @@
-//! The registration tokens of devices: one lineage a device, one verb a file.
+//! The registration tokens of devices: one token family a device, one verb a file.
 
 mod create;
+pub mod family;
 mod holder;
-pub mod lineage;
 mod refresh;
 mod session;
 

@@ -3,8 +3,8 @@
 use entity::{PlainSecret, Timestamp, app as apps, device, registration_token};
 
 use super::{
+    family::{self, Next},
     holder::Token,
-    lineage::{self, Next},
 };
 use crate::{
     app::App,
@@ -26,30 +26,30 @@ const CHANGED: Error = Error::Contended("the registration is being changed");
 /// Lets another token follow `token`. Of all tokens of the device one is live afterwards: this one.
 ///
 /// # Errors
-/// When the token is not the current one of a live lineage, nor its parent within the grace, or the device has used it too
-/// often; when the device is disabled, or the app deleted; those of the store.
+/// When the token is not the current one of a live token family, nor its parent within the grace, or the device has used it too
+/// often; when the device is disabled, or the app deleted.
 pub async fn refresh(app: &App, token: &str) -> Result<Refreshed> {
     let result = match Token::read(token) {
-        Ok(token) => app.retry(|| attempt(app, &token)).await,
+        Ok(token) => app.retry(|| advance_family(app, &token)).await,
         Err(refusal) => Err(refusal.into()),
     };
     app.metrics.refreshed(label(&result));
     result
 }
 
-async fn attempt(app: &App, token: &Token) -> Result<Refreshed> {
+async fn advance_family(app: &App, token: &Token) -> Result<Refreshed> {
     let now = app.clock.now();
     let next = app
         .rng
         .with(|rng| PlainSecret::generate_registration(token.id, rng));
     let hash = next.hash();
     let holder = token.holder(app, now).await?;
-    let presented = token.presented(app, &holder.policy, now);
-    // Whoever is refused has not taken a writer's place.
-    lineage::refresh(&holder.row, presented, &hash)?;
+    let presented = token.presentation(app, &holder.policy, now);
+    // Before the transaction: a device that is refused takes no place among the writers.
+    family::refresh(&holder.row, presented, &hash)?;
 
     let transaction = app.store.begin().await?;
-    // The row of the device is the lock of its lineage: nobody disables the one, or writes the other, until the end.
+    // The row of the device is the lock of its token family: nobody disables the one, or writes the other, until the end.
     let (app_id, device_id) = (holder.device.app_id, holder.device.id);
     if !device::hold_live(&transaction, app_id, device_id, now).await? {
         return Err(CHANGED);
@@ -59,8 +59,8 @@ async fn attempt(app: &App, token: &Token) -> Result<Refreshed> {
     };
     let policy = apps::find(&transaction, app_id).await?;
     let decision = policy.ok_or(Error::AppDisabled).and_then(|policy| {
-        let presented = token.presented(app, &policy, now);
-        Ok(lineage::refresh(&row, presented, &hash)?)
+        let presented = token.presentation(app, &policy, now);
+        Ok(family::refresh(&row, presented, &hash)?)
     });
     let decision = match decision {
         Ok(decision) => decision,

@@ -13,8 +13,8 @@ use sea_orm::ConnectionTrait;
 use serde_json::Value;
 
 use super::{
+    family,
     holder::{Holder, Token},
-    lineage,
 };
 use crate::{
     app::App,
@@ -27,11 +27,11 @@ use crate::{
 const CHANGED: Error = Error::Contended("the registration is being changed");
 
 /// Begins a session on the device that holds `token`. Its subject and its claims are those that the registration was made
-/// with, whatever became of its rows. The token stays what it is.
+/// with, even if its rows were changed since. The token is not used up.
 ///
 /// # Errors
-/// When the audience is none that the registration or the policy of the app has; when the token is not the current one of a live lineage of the app, nor its parent within the grace, or the device has used
-/// it too often; when the device is disabled; those of the store.
+/// When the audience is none that the registration or the policy of the app has; when the token is not the current one of a live
+/// token family of the app, nor its parent within the grace; when the device has used it too often, or is disabled.
 pub async fn begin_session(
     app: &App,
     loaded: &Arc<LoadedApp>,
@@ -97,19 +97,19 @@ fn allowed(
     }
 }
 
-/// Whoever holds the token, if a session may begin by it now.
+/// The device that holds the token, if the token lets a session begin at this time.
 async fn check(app: &App, loaded: &LoadedApp, token: &Token) -> Result<Holder> {
     let now = app.clock.now();
     let holder = token.holder(app, now).await?;
     if holder.device.app_id != loaded.app.id {
         return Err(Refusal::Invalid.into());
     }
-    lineage::exchange(&holder.row, token.presented(app, &holder.policy, now))?;
+    family::exchange(&holder.row, token.presentation(app, &holder.policy, now))?;
     Ok(holder)
 }
 
-/// Counts this use of the token, or ends the session again if it may not be. After the session is there for all to see:
-/// whoever ends the registration meanwhile finds the session and ends it, or has written the row that is written here.
+/// Counts this use of the token, or ends the session again if the use is refused. This is done after the session is stored:
+/// an end of the registration at the same time finds the session and ends it, or has written the row that is written here.
 async fn confirm(app: &App, token: &Token, holder: &Holder, session_id: SessionId) -> Result<()> {
     let transaction = app.store.begin().await?;
     match count(app, &transaction, token, holder).await {
@@ -144,7 +144,7 @@ async fn count(app: &App, db: &impl ConnectionTrait, token: &Token, holder: &Hol
     // As it is in the store: a flush may not be known here yet.
     let policy = apps::find(db, app_id).await?;
     let (row, policy) = row.zip(policy).ok_or(Refusal::Revoked)?;
-    let after = lineage::exchange(&row, token.presented(app, &policy, now))?;
+    let after = family::exchange(&row, token.presentation(app, &policy, now))?;
     let is_counted = registration_token::advance(db, &row, &after).await?;
     is_counted.then_some(()).ok_or(CHANGED)
 }

@@ -3,6 +3,7 @@
 use rand::{SeedableRng, rngs::ChaCha12Rng};
 
 use super::*;
+use crate::sessions::samples;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_740_427_049);
 
@@ -20,55 +21,17 @@ fn ids() -> Ids {
 
 fn session(token_id: TokenId) -> session::Model {
     session::Model {
-        id: SessionId::EXAMPLE,
-        app_id: AppId::EXAMPLE,
-        sub: String::new(),
-        claims: String::new(),
-        ip: String::new(),
-        user_agent: String::new(),
-        device_id: None,
-        token_id,
-        key_id: SigningKeyId::EXAMPLE,
-        parent_id: None,
-        parent_until: None,
-        generation: session::FIRST_GENERATION,
-        flush_count: 0,
-        issued_at: NOW,
-        auth_not_before: NOW,
         auth_expires_at: NOW + Span::seconds(60),
-        not_before: NOW,
         expires_at: NOW + Span::seconds(120),
-        purge_at: NOW,
         refresh_mac: Some(TokenMac::new([1; 16])),
-        ends_at: None,
-        revoked_at: None,
-        revoked_for: None,
+        ..samples::session(token_id, NOW)
     }
 }
 
 fn renewal(presented: TokenId, next: TokenId, grace: i64) -> Renewal {
     Renewal {
-        app_id: AppId::EXAMPLE,
-        epoch: 0,
-        actor: Arc::new(Actor::cli()),
-        session_id: SessionId::EXAMPLE,
-        presented,
-        not_before: NOW,
-        expires_at: NOW + Span::seconds(120),
-        mac: TokenMac::new([1; 16]),
-        is_verified: false,
-        now: NOW,
-        leeway: Span::ZERO,
         grace: Span::seconds(grace),
-        flush_count: 0,
-        next,
-        key_id: SigningKeyId::EXAMPLE,
-        lifetimes: Lifetimes::EXAMPLE,
-        next_mac: TokenMac::new([2; 16]),
-        next_expires_at: Lifetimes::EXAMPLE.refresh_expires_at(NOW),
-        ip: None,
-        user_agent: None,
-        in_doubt: Vec::new(),
+        ..samples::renewal(presented, next, NOW)
     }
 }
 

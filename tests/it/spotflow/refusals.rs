@@ -234,7 +234,7 @@ async fn a_device_that_loops_is_slowed_down() {
     limited(&parent, "3590").await;
     assert_gone(&refresh(&server, "garbage").await, "invalid");
     assert_refreshed(&refresh(&server, &other).await, 201, Value::Null);
-    // Not even by another lineage.
+    // Not even by another token family.
     let again = create(&app, DEVICE).await;
     limited(&again, "3590").await;
     assert_gone(&refresh(&server, &token).await, "invalid");

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::support::{TestServer, decode};
 
-/// A device that is registered again has one lineage: the new one.
+/// A device that is registered again has one token family: the new one.
 #[tokio::test]
 async fn a_second_registration_takes_the_place_of_the_first() {
     let server = TestServer::start().await;
@@ -142,11 +142,11 @@ async fn what_the_release_before_registered_is_the_same_device() {
         .unwrap();
     row.sub = None;
     entity::device::save(db, row).await.unwrap();
-    let lineage = entity::registration_token::Entity::find().one(db).await;
-    let mut lineage = lineage.unwrap().unwrap();
-    (lineage.sub, lineage.claims, lineage.audiences) = (None, None, None);
-    let lineage = lineage.into_active_model().reset_all();
-    lineage.update(db).await.unwrap();
+    let family = entity::registration_token::Entity::find().one(db).await;
+    let mut family = family.unwrap().unwrap();
+    (family.sub, family.claims, family.audiences) = (None, None, None);
+    let family = family.into_active_model().reset_all();
+    family.update(db).await.unwrap();
 
     let path = app.path("devices/session");
     let begun = app

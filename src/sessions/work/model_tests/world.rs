@@ -1,17 +1,12 @@
 //! The world of the model: a store, what its nodes work on, and what callers were told.
 
-use std::sync::Arc;
-
 use entity::{
-    AppId, SessionId, SigningKeyId, Timestamp, TokenId,
+    Timestamp, TokenId,
     session::{self, Revocation, TokenMac},
     time::Span,
 };
 
-use crate::{
-    audit::Actor,
-    sessions::{Lifetimes, renewal::Renewal},
-};
+use crate::sessions::{renewal::Renewal, samples};
 
 /// A token of the session, in the order in which they were made. The first one was issued when the session began.
 pub type Token = u8;
@@ -125,32 +120,17 @@ impl Row {
     pub fn expand(&self) -> session::Model {
         let row = self;
         session::Model {
-            id: SessionId::EXAMPLE,
-            app_id: AppId::EXAMPLE,
-            sub: String::new(),
-            claims: String::new(),
-            ip: String::new(),
-            user_agent: String::new(),
-            device_id: None,
-            token_id: id(row.token),
-            key_id: SigningKeyId::EXAMPLE,
             parent_id: row.parent.map(|(token, _)| id(token)),
             parent_until: row.parent.map(|(_, until)| at(until)),
-            generation: session::FIRST_GENERATION,
-            flush_count: 0,
-            issued_at: at(0),
-            auth_not_before: at(0),
             auth_expires_at: at(0) + Span::seconds(3600),
-            not_before: at(0),
             expires_at: at(0) + Span::seconds(7200),
-            purge_at: at(0),
             refresh_mac: Some(mac(row.token)),
-            ends_at: None,
             revoked_at: row.revoked_for.map(|_| at(0)),
             revoked_for: row.revoked_for.map(|reason| match reason {
                 Reason::Logout => Revocation::Logout,
                 Reason::Reuse => Revocation::Reuse,
             }),
+            ..samples::session(id(row.token), at(0))
         }
     }
 }
@@ -252,26 +232,15 @@ impl World {
 /// A renewal as the product prepares it.
 pub fn renewal(presented: Token, prepared: &Prepared, grace: u8) -> Renewal {
     Renewal {
-        app_id: AppId::EXAMPLE,
         epoch: i64::from(prepared.epoch),
-        actor: Arc::new(Actor::cli()),
-        session_id: SessionId::EXAMPLE,
-        presented: id(presented),
         not_before: at(0),
         expires_at: at(0) + Span::seconds(7200),
         mac: mac(presented),
         is_verified: prepared.is_verified,
-        now: at(prepared.now),
-        leeway: Span::ZERO,
         grace: Span::seconds(i64::from(grace) * TICK),
         flush_count: i64::from(prepared.flush_count),
-        next: id(prepared.next),
-        key_id: SigningKeyId::EXAMPLE,
-        lifetimes: Lifetimes::EXAMPLE,
         next_mac: mac(prepared.next),
-        next_expires_at: Lifetimes::EXAMPLE.refresh_expires_at(at(prepared.now)),
-        ip: None,
-        user_agent: None,
         in_doubt: prepared.in_doubt.iter().map(|&token| id(token)).collect(),
+        ..samples::renewal(id(presented), id(prepared.next), at(prepared.now))
     }
 }

@@ -36,8 +36,8 @@ fn row(expires_at: Option<Timestamp>) -> Model {
     }
 }
 
-fn presented(hash: &SecretHash, now: Timestamp) -> Presented<'_> {
-    Presented {
+fn presented(hash: &SecretHash, now: Timestamp) -> Presentation<'_> {
+    Presentation {
         hash,
         now,
         grace: Span::seconds(600),
@@ -82,7 +82,7 @@ fn a_parent_has_its_grace_but_never_outlives_its_own_end() {
 }
 
 #[test]
-fn each_token_lives_as_long_as_the_lineage_says_else_as_the_policy_does() {
+fn each_token_lives_as_long_as_the_family_says_else_as_the_policy_does() {
     let (zero, one) = (hash(0), hash(1));
     for (own, policy, expected) in [
         (None, None, None),
@@ -94,7 +94,7 @@ fn each_token_lives_as_long_as_the_lineage_says_else_as_the_policy_does() {
             lifetime: own,
             ..row(Some(seconds(50)))
         };
-        let presented = Presented {
+        let presented = Presentation {
             expiry: policy,
             ..presented(&zero, seconds(10))
         };
@@ -109,7 +109,7 @@ fn each_token_lives_as_long_as_the_lineage_says_else_as_the_policy_does() {
 }
 
 #[test]
-fn a_lineage_that_was_ended_or_flushed_is_revoked() {
+fn a_family_that_was_ended_or_flushed_is_revoked() {
     let (zero, one) = (hash(0), hash(1));
     let revoked = Model {
         revoked_at: Some(START),
@@ -117,7 +117,7 @@ fn a_lineage_that_was_ended_or_flushed_is_revoked() {
     };
     let now = presented(&zero, START);
     assert_eq!(refresh(&revoked, now, &one), Err(Refusal::Revoked));
-    let flushed = Presented {
+    let flushed = Presentation {
         flush_count: 1,
         ..now
     };
@@ -130,7 +130,7 @@ fn a_lineage_that_was_ended_or_flushed_is_revoked() {
 #[test]
 fn the_window_begins_anew_after_an_hour() {
     let zero = hash(0);
-    let at = |now| Presented {
+    let at = |now| Presentation {
         limit: 2,
         ..presented(&zero, now)
     };
@@ -150,7 +150,7 @@ fn the_window_begins_anew_after_an_hour() {
 }
 
 proptest! {
-    /// Whatever is presented and whenever: one token is live, and in every window there are no more uses than the limit.
+    /// For every sequence of presentations: one token is live, and in every window there are no more uses than the limit.
     #[test]
     fn one_token_is_live(
         limit in 1_u32..6,
@@ -163,7 +163,7 @@ proptest! {
         for (index, wait, is_refresh) in steps {
             now = now + Span::seconds(wait);
             let (token, next) = (hash(index.index(issued)), hash(issued));
-            let presented = Presented { limit, ..presented(&token, now) };
+            let presented = Presentation { limit, ..presented(&token, now) };
             let result = if is_refresh {
                 refresh(&stored, presented, &next).map(|next| after(Ok(next)))
             } else {

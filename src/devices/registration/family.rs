@@ -1,4 +1,4 @@
-//! What becomes of a registration token that is presented, pure: the row in, the row after it or a refusal out.
+//! What becomes of a registration token that is presented. Pure: the row of its family in, the changed row or a refusal out.
 
 use entity::{
     SecretHash, Timestamp, app,
@@ -8,7 +8,7 @@ use entity::{
 
 use crate::{
     error::RegistrationRefusal as Refusal,
-    rotation::{Decision, Lineage, Parent, RetryPolicy},
+    rotation::{Decision, Parent, RetryPolicy, TokenFamily},
 };
 
 /// The time over which the uses of a device are counted.
@@ -16,13 +16,13 @@ const WINDOW: Span = Span::seconds(3600);
 
 /// A token that is presented at `now`, by the policy of its app.
 #[derive(Clone, Copy, Debug)]
-pub struct Presented<'a> {
+pub struct Presentation<'a> {
     pub hash: &'a SecretHash,
     pub now: Timestamp,
     pub grace: Span,
-    /// Seconds that a token lives whose lineage does not say.
+    /// Seconds for which a token lives if its family does not say.
     pub expiry: Option<i64>,
-    /// The app's count of flushes: the lineages of another are dead.
+    /// The app's count of flushes: a token family that began under another count is dead.
     pub flush_count: i64,
     /// Uses of a device in an hour.
     pub limit: u32,
@@ -37,9 +37,9 @@ pub enum Next {
     Replaced(Model),
 }
 
-impl<'a> Presented<'a> {
+impl<'a> Presentation<'a> {
     /// By the policy of this app.
-    pub fn to(app: &app::Model, hash: &'a SecretHash, now: Timestamp, limit: u32) -> Self {
+    pub fn by(app: &app::Model, hash: &'a SecretHash, now: Timestamp, limit: u32) -> Self {
         Self {
             hash,
             now,
@@ -51,7 +51,7 @@ impl<'a> Presented<'a> {
     }
 }
 
-/// Whether the token is one that the lineage has, whatever became of that.
+/// Whether the token is the current one of the family or the tolerated parent, even if the family was ended.
 pub fn is_known(row: &Model, hash: &SecretHash, now: Timestamp) -> bool {
     let parent = row.parent_hash.as_ref().zip(row.parent_until);
     row.current_hash == *hash || parent.is_some_and(|(parent, until)| parent == hash && now < until)
@@ -61,17 +61,17 @@ pub fn is_known(row: &Model, hash: &SecretHash, now: Timestamp) -> bool {
 ///
 /// # Errors
 /// When it may not.
-pub fn refresh(row: &Model, presented: Presented, next: &SecretHash) -> Result<Next, Refusal> {
+pub fn refresh(row: &Model, presented: Presentation, next: &SecretHash) -> Result<Next, Refusal> {
     let now = presented.now;
-    let decision = decide(row, presented, next)?;
+    let decision = accept(row, presented, next)?;
     let mut after = counted(row, presented)?;
     let is_first = matches!(decision, Decision::Advance(_));
-    let (Decision::Advance(lineage) | Decision::Replace(lineage)) = decision else {
+    let (Decision::Advance(family) | Decision::Replace(family)) = decision else {
         return Err(Refusal::Invalid);
     };
-    after.current_hash = lineage.current.clone();
-    after.parent_hash = lineage.parent.map(|parent| parent.id.clone());
-    after.parent_until = lineage.parent.map(|parent| parent.until);
+    after.current_hash = family.current.clone();
+    after.parent_hash = family.parent.map(|parent| parent.id.clone());
+    after.parent_until = family.parent.map(|parent| parent.until);
     after.generation += 1;
     after.issued_at = now;
     let lifetime = row.lifetime.or(presented.expiry);
@@ -84,22 +84,23 @@ pub fn refresh(row: &Model, presented: Presented, next: &SecretHash) -> Result<N
     })
 }
 
-/// Lets the device be known by the token, which stays what it is; the row after it counts this use.
+/// Takes the token as the proof of its device. The token stays the current one; the row that is returned counts this use.
 ///
 /// # Errors
 /// When it may not.
-pub fn exchange(row: &Model, presented: Presented) -> Result<Model, Refusal> {
-    decide(row, presented, presented.hash)?;
+pub fn exchange(row: &Model, presented: Presentation) -> Result<Model, Refusal> {
+    accept(row, presented, presented.hash)?;
     counted(row, presented)
 }
 
-fn decide<'a>(
+/// What becomes of the token by the rule of [`rotation`](crate::rotation), if it is good.
+fn accept<'a>(
     row: &'a Model,
-    presented: Presented<'a>,
+    presented: Presentation<'a>,
     next: &'a SecretHash,
 ) -> Result<Decision<&'a SecretHash>, Refusal> {
     let now = presented.now;
-    let lineage = Lineage {
+    let family = TokenFamily {
         current: &row.current_hash,
         parent: row
             .parent_hash
@@ -114,7 +115,7 @@ fn decide<'a>(
         None => presented.grace,
     };
     let policy = RetryPolicy::Replace;
-    match lineage.present(presented.hash, now, grace, policy, next) {
+    match family.present(presented.hash, now, grace, policy, next) {
         Decision::Reuse => Err(Refusal::Invalid),
         Decision::Ended => Err(Refusal::Revoked),
         Decision::Advance(_) if row.expires_at.is_some_and(|end| now >= end) => {
@@ -125,7 +126,7 @@ fn decide<'a>(
 }
 
 /// The row with one use more, if the device may use its token now.
-fn counted(row: &Model, presented: Presented) -> Result<Model, Refusal> {
+fn counted(row: &Model, presented: Presentation) -> Result<Model, Refusal> {
     let (now, start) = (presented.now, row.window_started_at);
     let mut after = row.clone();
     // A clock that was set back does not keep the device out for longer than the window.
