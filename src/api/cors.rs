@@ -11,7 +11,7 @@ use poem::{
     http::{HeaderValue, Method, StatusCode, header},
 };
 
-use crate::{api::request::app_id_in, app::App, error::Error};
+use crate::{api::request::app_id_in, app::App, apps::origin, error::Error};
 
 /// Seconds for which a browser may keep the answer to a preflight.
 const MAX_AGE: &str = "600";
@@ -124,8 +124,9 @@ pub fn show(request: &Request, app: &app::Model) {
 }
 
 fn is_allowed(app: &app::Model, origin: &HeaderValue) -> bool {
-    app.allowed_origins()
-        .any(|allowed| allowed.as_bytes() == origin.as_bytes())
+    origin
+        .to_str()
+        .is_ok_and(|origin| origin::is_allowed(app, origin))
 }
 
 impl<E> Cors<E> {

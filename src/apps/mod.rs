@@ -10,6 +10,7 @@ pub mod keys;
 mod list;
 mod load;
 mod news;
+pub mod origin;
 mod policy;
 pub mod registration;
 mod revision;

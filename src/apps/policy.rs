@@ -8,6 +8,7 @@ use entity::{
 };
 use keys::{Algorithm, KeyType};
 
+use super::origin::is_origin;
 use crate::error::{Error, Result, Violation};
 
 /// Seconds that a lifetime may have.
@@ -298,25 +299,3 @@ pub fn check_audiences(field: &str, audiences: &[String]) -> Option<Violation> {
     let message = "must be at most 50 audiences, each of 1 to 255 characters, none of them a control character";
     (!holds).then(|| Violation::new(field, message))
 }
-
-/// Whether a browser could send this as `Origin` (RFC 6454 section 6.2).
-fn is_origin(text: &str) -> bool {
-    let Ok(uri) = text.parse::<poem::http::Uri>() else {
-        return false;
-    };
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return false;
-    };
-    let default_port = match scheme {
-        "https" => 443,
-        "http" => 80,
-        _ => return false,
-    };
-    authority.port_u16() != Some(default_port)
-        && text == format!("{scheme}://{authority}")
-        && text.to_ascii_lowercase() == text
-        && !authority.as_str().contains(['@', '*'])
-}
-
-#[cfg(test)]
-mod tests;
