@@ -50,7 +50,7 @@ impl Apps {
         RootKey(actor): RootKey,
         body: Body<CreateRequest>,
     ) -> Reply<CreateResponse, KeyedBody> {
-        let created = apps::create(app, &actor, body.value.into()).await?;
+        let created = apps::create(app, &actor, body.value.0).await?;
         Ok(Json(created.into()))
     }
 
@@ -98,7 +98,7 @@ impl Apps {
         body: Body<UpdateRequest>,
     ) -> Reply<StatusResponse, KeyedItemBody> {
         let Id(id) = app_id.0;
-        apps::update(app, &actor, id, body.value.into()).await?;
+        apps::update(app, &actor, id, body.value.0).await?;
         Ok(Json(StatusResponse::ok()))
     }
 

@@ -5,6 +5,7 @@ mod app_examples;
 pub mod app_key_objects;
 mod app_keys;
 pub mod app_objects;
+mod app_schemas;
 mod apps;
 mod auth;
 mod body;

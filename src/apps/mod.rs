@@ -27,7 +27,7 @@ pub use directory::LoadedApp;
 pub use flush::flush;
 pub use keys::{MadeKey, NewAppKey};
 pub use list::list;
-pub use policy::{AppChanges, DEFAULT_REGISTRATION_GRACE, NewApp, check_audiences};
+pub use policy::{AppChanges, FIELDS, Field, Limits, NewApp, check_audiences, members};
 pub use revision::{Revision, ServerRevision};
 pub use revoke_all::revoke_all;
 pub use update::update;

@@ -7,6 +7,7 @@ mod bench;
 mod key;
 mod open;
 mod outcome;
+mod policy_flags;
 mod print;
 mod serve;
 mod settings;
@@ -45,7 +46,7 @@ enum Command {
     Serve,
     /// Make the store if it is missing, and bring it to the tables of this release
     Migrate,
-    /// Make, list, show, flush and delete apps
+    /// Make, change, list, show, flush and delete apps
     #[command(subcommand)]
     App(app::Command),
     /// Make, list, replace and revoke the keys that backends and front ends present
