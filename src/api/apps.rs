@@ -67,6 +67,8 @@ impl Apps {
         &self,
         Data(app): Data<&Arc<App>>,
         _root: RootKey,
+        /// Apps whose name contains this only, in upper or lower case.
+        name: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<Id<AppId>>>,
         /// Apps on a page.
@@ -77,7 +79,7 @@ impl Apps {
         limit: Query<u64>,
     ) -> Reply<ListResponse, KeyedQuery> {
         let cursor: Option<AppId> = cursor.0.map(|Id(id)| id);
-        let page = apps::list(app, cursor, limit.0).await?;
+        let page = apps::list(app, name.0.as_deref(), cursor, limit.0).await?;
         Ok(Json(page.into()))
     }
 

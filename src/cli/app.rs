@@ -1,5 +1,7 @@
 //! `renewd app`
 
+use std::io::{self, Write};
+
 use clap::{Args, Subcommand};
 use entity::{AppId, app};
 
@@ -9,7 +11,7 @@ use super::{
     print::{Format, json_of, many, one, say},
 };
 use crate::{
-    api::app_objects::{AppObject, CreateResponse},
+    api::app_objects::{AppObject, CreateResponse, ListResponse},
     app::App,
     apps::{self, Created, NewApp},
     audit::Actor,
@@ -29,10 +31,7 @@ pub enum Command {
     /// A flag sets a value. Only the API removes one: `PATCH /root/{app_id}`, with null or with an empty list.
     Update(Box<Update>),
     /// List the apps, the newest first
-    List {
-        #[command(flatten)]
-        format: Format,
-    },
+    List(List),
     /// Show an app
     Show {
         /// The app's id
@@ -58,6 +57,21 @@ pub struct Create {
     name: String,
     #[command(flatten)]
     policy: PolicyFlags,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// Apps whose name contains this only, in upper or lower case
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// A page of so many, 1 to 500; all, unless given
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=500))]
+    limit: Option<u64>,
+    /// Where the page begins, as the page before says
+    #[arg(long, value_name = "APP_ID")]
+    cursor: Option<AppId>,
     #[command(flatten)]
     format: Format,
 }
@@ -94,15 +108,7 @@ pub async fn run(command: Command, app: &App) -> Outcome {
                 .map_err(readable)?;
             say(&format!("Changed {id}."))
         }
-        Command::List { format } => {
-            let rows = Listing::all(async |cursor| apps::list(app, cursor, PAGE).await).await?;
-            let shown: Vec<_> = rows
-                .iter()
-                .map(|row| json_of(&AppObject::of(row)))
-                .collect();
-            let columns = ["id", "name", "algo", "token_expiry", "refresh_expiry"];
-            many(format, "apps", &shown, &columns)
-        }
+        Command::List(asked) => list(&asked, app).await,
         Command::Show { app_id, format } => {
             let found = app::find(&app.store.reader, app_id).await?;
             let row = found.ok_or_else(|| format!("there is no app {app_id}"))?;
@@ -119,6 +125,36 @@ pub async fn run(command: Command, app: &App) -> Outcome {
             ))
         }
     }
+}
+
+async fn list(asked: &List, app: &App) -> Outcome {
+    let name = asked.name.as_deref();
+    let page = async |cursor, limit| apps::list(app, name, cursor, limit).await;
+    let found = match asked.limit {
+        Some(limit) => page(asked.cursor, limit).await?,
+        None => Listing {
+            items: Listing::all(async |cursor: Option<AppId>| {
+                page(cursor.or(asked.cursor), PAGE).await
+            })
+            .await?,
+            next: None,
+        },
+    };
+    let next = found.next;
+    let shown = json_of(&ListResponse::from(found));
+    if asked.format.json {
+        return say(&shown.to_string());
+    }
+    let apps = shown["apps"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let columns = ["id", "name", "algo", "token_expiry", "refresh_expiry"];
+    many(asked.format, "apps", apps, &columns)?;
+    if let Some(next) = next {
+        writeln!(io::stderr(), "There are more: --cursor {next}")?;
+    }
+    Ok(())
 }
 
 fn describe(created: &Created) -> String {

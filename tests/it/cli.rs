@@ -198,6 +198,42 @@ fn every_field_of_a_policy_has_a_flag() {
 }
 
 #[test]
+fn apps_are_listed_by_pages_and_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    stdout(&run(&dir, &["migrate"]));
+    for name in ["shop a", "other", "Shop b"] {
+        stdout(&run(&dir, &["app", "create", name]));
+    }
+    let list = |more: &[&str]| {
+        let words = [&["app", "list", "--json"], more].concat();
+        let listed: Value = serde_json::from_str(&stdout(&run(&dir, &words))).unwrap();
+        let apps = listed["apps"].as_array().unwrap();
+        let names: Vec<_> = apps
+            .iter()
+            .map(|app| app["name"].as_str().unwrap().to_owned())
+            .collect();
+        (
+            names.join(", "),
+            listed["next_cursor"].as_str().map(str::to_owned),
+        )
+    };
+    assert_eq!(
+        list(&["--name", "shop"]),
+        ("Shop b, shop a".to_owned(), None)
+    );
+    let (first, next) = list(&["--limit", "2"]);
+    let next = next.unwrap();
+    assert_eq!(
+        (&*first, list(&["--cursor", &next])),
+        ("Shop b, other", ("shop a".to_owned(), None))
+    );
+    let page = run(&dir, &["app", "list", "--name", "shop", "--limit", "1"]);
+    let told = String::from_utf8(page.stderr.clone()).unwrap();
+    assert!(told.starts_with("There are more: --cursor "), "{told}");
+    assert_eq!(stdout(&page).lines().count(), 2);
+}
+
+#[test]
 fn wrong_input_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let mistakes: [(&[&str], i32, &str); 8] = [
