@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use entity::{AppId, app, device, registration_token, session};
 use poem::http::Method;
-use sea_orm::EntityTrait;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Client, TestApp, TestServer, new_session};
@@ -81,8 +81,8 @@ struct Row {
 }
 
 impl World {
-    async fn start() -> Self {
-        let server = TestServer::start().await;
+    /// On an app of its own, which shares nothing with the others of the server.
+    async fn new(server: TestServer) -> Self {
         let app = server.app().await;
         let alice = sign(&app, json!({"sub": "alice"})).await.auth_token();
         let report = kecak(&app, &alice, "TA", "phone");
@@ -128,7 +128,11 @@ impl World {
         let id: AppId = self.app.id.parse().unwrap();
         let policy = app::find(db, id).await.unwrap().unwrap();
         let now = self.server.app.clock.now();
-        let all = device::Entity::find().all(db).await.unwrap();
+        let all = device::Entity::find()
+            .filter(device::Column::AppId.eq(id))
+            .all(db)
+            .await
+            .unwrap();
         let is_of_victim = |sub: &str| SUBJECTS.contains(&sub);
         let of_victim = all
             .iter()
@@ -146,7 +150,11 @@ impl World {
                 };
                 (row.id.to_string(), shown)
             });
-        let sessions = session::Entity::find().all(db).await.unwrap();
+        let sessions = session::Entity::find()
+            .filter(session::Column::AppId.eq(id))
+            .all(db)
+            .await
+            .unwrap();
         let live = sessions
             .into_iter()
             .filter(|row| is_of_victim(&row.sub) && !row.is_revoked() && row.expires_at > now)
@@ -544,7 +552,7 @@ async fn device_of(app: &TestApp, sub: &str) -> String {
 /// something.
 async fn check(who: &'static str, may: Done) {
     let mut found = [false; COLUMNS];
-    let mut world = World::start().await;
+    let mut world = World::new(TestServer::start().await).await;
     let mut tries = world.tries(who).await;
     for index in 0..tries.len() {
         let answer = send(&tries[index]).await;
@@ -562,7 +570,7 @@ async fn check(who: &'static str, may: Done) {
         }
         // The next one has a victim that nothing was done to.
         if done != [false; COLUMNS] || world.state().await != world.before {
-            world = World::start().await;
+            world = World::new(world.server).await;
             tries = world.tries(who).await;
         }
     }

@@ -43,7 +43,8 @@ pub fn sql<'a>(sqlite: &'a str, postgres: &'a str, mysql: &'a str) -> &'a str {
 }
 
 /// Where the servers with this data directory have their store: on a database that is made at the first call, each server
-/// by way of another node. Empty for the embedded store.
+/// by way of another node. Empty for the embedded store. Without TLS unless a test asks for it (`connections.rs`): the driver leaves
+/// Nagle's algorithm on, so that a handshake waits twice for 40 ms, and a test opens many connections.
 pub fn database_url(data: &Path) -> String {
     static CALLS: Mutex<Option<HashMap<String, usize>>> = Mutex::new(None);
     let nodes = nodes();
@@ -68,10 +69,22 @@ pub fn database_url(data: &Path) -> String {
     *call += 1;
     if is_mysql {
         let (server, _) = node.rsplit_once('/').unwrap();
-        format!("{server}/{name}")
+        without_tls(&format!("{server}/{name}"))
     } else {
-        format!("{node}?options[search_path]={name}")
+        format!("{}&options[search_path]={name}", without_tls(node))
     }
+}
+
+fn without_tls(url: &str) -> String {
+    if url.contains('?') {
+        return url.to_owned();
+    }
+    let name = if url.starts_with("mysql") {
+        "ssl-mode=disabled"
+    } else {
+        "sslmode=disable"
+    };
+    format!("{url}?{name}")
 }
 
 /// A connection to the store of the servers with this data directory.
@@ -199,7 +212,7 @@ fn on_a_thread<T: Send + 'static>(
     url: &str,
     work: impl AsyncFnOnce(DatabaseConnection) -> T + Send + 'static,
 ) -> T {
-    let url = url.to_owned();
+    let url = without_tls(url);
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

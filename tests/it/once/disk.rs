@@ -229,7 +229,7 @@ fn a_full_file_system() {
         if unshare().arg("true").status().unwrap().success() {
             let again = unshare()
                 .arg(env::current_exe().unwrap())
-                .args(["--exact", "disk::a_full_file_system", "--nocapture"])
+                .args(["--exact", "once::disk::a_full_file_system", "--nocapture"])
                 .env(MAY_MOUNT, "yes")
                 .status()
                 .unwrap();

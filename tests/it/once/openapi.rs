@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::support::TestServer;
 
-const COMMITTED: &str = include_str!("../../openapi.json");
+const COMMITTED: &str = include_str!("../../../openapi.json");
 
 /// Whose key is in the body.
 const KEYED_INSIDE: [&str; 2] = ["post /devices/refresh-token", "post /events"];

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use crate::support::{Answer, Client, ROOT_KEY, TestApp, TestServer};
 
-const DOCUMENT: &str = include_str!("../../openapi.json");
+const DOCUMENT: &str = include_str!("../../../openapi.json");
 /// What an id is that is not the app's.
 const NO_SUCH: &str = "01JMWRJEJ71191KP88NDGWVYEW";
 const JSON: Option<&str> = Some("application/json");
