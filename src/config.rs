@@ -8,12 +8,16 @@ use keys::{MasterKey, MasterKeyError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use store::Tls;
 
+mod declared;
+
+pub use self::declared::Declared;
 use crate::database_url;
 
-/// The documented defaults, which are the program's own.
+/// The documented defaults, which are the program's own and declare every setting.
 pub const DEFAULTS: &str = include_str!("../renewd.default.toml");
 
-/// The effective settings; `renewd.default.toml` describes each.
+/// The effective settings: the type of each, and its bounds. Its default and its documentation are in `renewd.default.toml`, from
+/// which the command line makes its flag.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {

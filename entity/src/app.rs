@@ -73,6 +73,38 @@ pub enum Relation {}
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Model {
+    /// An app that was made at `now`, whose policy is yet to be filled in.
+    pub fn blank(id: AppId, now: Timestamp) -> Self {
+        Self {
+            id,
+            name: String::new(),
+            description: String::new(),
+            issuer: None,
+            token_expiry: 0,
+            token_notbefore: 0,
+            refresh_expiry: 0,
+            refresh_notbefore: 0,
+            refresh_grace: 0,
+            session_expiry: None,
+            max_sessions_per_subject: None,
+            algorithm: String::new(),
+            rotation_period: 0,
+            allowed_origins: String::new(),
+            flush_count: 0,
+            epoch: 0,
+            key_changes: 0,
+            last_key_rotate: None,
+            next_key_at: now,
+            registration_grace: 0,
+            registration_expiry: None,
+            push_binding: false,
+            device_audiences: None,
+            created_at: now,
+            updated_at: None,
+            deleted_at: None,
+        }
+    }
+
     /// `iss` of the tokens that this app issues.
     pub fn issuer(&self) -> &str {
         self.issuer.as_deref().unwrap_or(&self.name)

@@ -2,8 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
+
 /// A JWS signature algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Algorithm {
     Es256,
     Es384,
@@ -14,14 +17,17 @@ pub enum Algorithm {
     Ps256,
     Ps384,
     Ps512,
+    #[serde(rename = "EdDSA")]
     EdDsa,
 }
 
 /// The family of keys that an algorithm works with, by the names that JWTPlus gives them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum KeyType {
     Ecdsa,
     Rsa,
+    #[serde(rename = "EdDSA")]
     EdDsa,
 }
 

@@ -1,6 +1,5 @@
 //! The names of algorithms and key families in the contract.
 
-use keys::{Algorithm, KeyType};
 use poem_openapi::Enum;
 
 /// The family of a signing key.
@@ -29,31 +28,4 @@ pub enum AlgorithmName {
     Ps512,
     #[oai(rename = "EdDSA")]
     EdDsa,
-}
-
-impl From<KeyTypeName> for KeyType {
-    fn from(name: KeyTypeName) -> Self {
-        match name {
-            KeyTypeName::Ecdsa => Self::Ecdsa,
-            KeyTypeName::Rsa => Self::Rsa,
-            KeyTypeName::EdDsa => Self::EdDsa,
-        }
-    }
-}
-
-impl From<AlgorithmName> for Algorithm {
-    fn from(name: AlgorithmName) -> Self {
-        match name {
-            AlgorithmName::Es256 => Self::Es256,
-            AlgorithmName::Es384 => Self::Es384,
-            AlgorithmName::Es512 => Self::Es512,
-            AlgorithmName::Rs256 => Self::Rs256,
-            AlgorithmName::Rs384 => Self::Rs384,
-            AlgorithmName::Rs512 => Self::Rs512,
-            AlgorithmName::Ps256 => Self::Ps256,
-            AlgorithmName::Ps384 => Self::Ps384,
-            AlgorithmName::Ps512 => Self::Ps512,
-            AlgorithmName::EdDsa => Self::EdDsa,
-        }
-    }
 }

@@ -1,64 +1,50 @@
 //! What the documentation shows of the operations on apps.
 
-use entity::{AppId, SigningKeyId};
-use poem_openapi::types::{Example, MaybeUndefined};
+use entity::{AppId, SigningKeyId, Timestamp};
+use poem_openapi::types::Example;
+use serde_json::{Map, Value};
 
-use crate::api::{
-    algorithm_names::{AlgorithmName, KeyTypeName},
-    app_objects::{
-        AppInfoResponse, AppObject, CreateRequest, CreateResponse, ListResponse, UpdateRequest,
+use crate::{
+    api::{
+        app_objects::{
+            AppInfoResponse, AppObject, CreateRequest, CreateResponse, ListResponse, UpdateRequest,
+        },
+        public_key_objects::{PubKeysResponse, PublicKeyObject},
+        types::Id,
     },
-    public_key_objects::{PubKeysResponse, PublicKeyObject},
-    types::Id,
+    apps::NewApp,
 };
 
 impl Example for CreateRequest {
     fn example() -> Self {
-        Self {
-            name: "shop".to_owned(),
+        Self(NewApp {
             description: "The web shop".to_owned(),
-            token_expire: 3600,
-            token_notbefore: 0,
-            refresh_expire: 1_209_600,
-            refresh_notbefore: 0,
-            key_type: KeyTypeName::Ecdsa,
-            algo: AlgorithmName::Es256,
-            rotation_period: 7_776_000,
             issuer: Some("https://shop.example.com".to_owned()),
             refresh_grace: 10,
-            session_expire: None,
-            max_sessions_per_subject: None,
             allowed_origins: vec!["https://shop.example.com".to_owned()],
-            registration_grace: 86_400,
-            registration_expire: None,
-            push_binding: false,
             device_audiences: vec!["telemetry".to_owned()],
-        }
+            ..NewApp::named("shop".to_owned())
+        })
     }
 }
 
-impl Example for UpdateRequest {
-    fn example() -> Self {
-        Self {
-            name: None,
-            description: None,
-            token_expire: Some(900),
-            token_notbefore: None,
-            refresh_expire: None,
-            refresh_notbefore: None,
-            key_type: None,
-            algo: None,
-            rotation_period: None,
-            issuer: MaybeUndefined::Undefined,
-            refresh_grace: Some(10),
-            session_expire: MaybeUndefined::Null,
-            max_sessions_per_subject: MaybeUndefined::Undefined,
-            allowed_origins: None,
-            registration_grace: None,
-            registration_expire: MaybeUndefined::Undefined,
-            push_binding: None,
-            device_audiences: None,
+impl UpdateRequest {
+    /// A body with two changes, and with every way to say that the rest stays or goes.
+    pub fn example_body() -> Value {
+        let new = NewApp::default();
+        let stays = serde_json::to_value(new).unwrap_or_default();
+        let mut body = Map::new();
+        for (name, default) in stays.as_object().into_iter().flatten() {
+            if !default.is_null() {
+                body.insert(name.clone(), Value::Null);
+            }
         }
+        body.extend([
+            ("token_expire".to_owned(), 900.into()),
+            ("refresh_grace".to_owned(), 10.into()),
+            ("session_expire".to_owned(), Value::Null),
+        ]);
+        Value::Object(body)
     }
 }
 
@@ -76,30 +62,14 @@ impl Example for CreateResponse {
 }
 
 fn example_app() -> AppObject {
-    AppObject {
-        id: Id(AppId::EXAMPLE),
-        name: "shop".to_owned(),
+    let created_at = Timestamp::from_seconds(1_740_427_049);
+    let new = NewApp {
         description: "The web shop".to_owned(),
-        token_expiry: 3600,
-        token_notbefore: 0,
-        refresh_expiry: 1_209_600,
-        refresh_notbefore: 0,
-        key_type: "ECDSA".to_owned(),
-        algo: "ES256".to_owned(),
-        rotation_period: 7_776_000,
-        add_time: 1_740_427_049,
-        update_time: 0,
-        last_key_rotate: 0,
-        issuer: "shop".to_owned(),
-        refresh_grace: 0,
-        session_expire: None,
-        max_sessions_per_subject: None,
         allowed_origins: vec!["https://shop.example.com".to_owned()],
-        registration_grace: 86_400,
-        registration_expire: None,
-        push_binding: false,
         device_audiences: vec!["telemetry".to_owned()],
-    }
+        ..NewApp::named("shop".to_owned())
+    };
+    AppObject::of(&new.into_row_unchecked(AppId::EXAMPLE, created_at))
 }
 
 impl Example for ListResponse {

@@ -48,7 +48,7 @@ impl Apps {
         RootKey(actor): RootKey,
         body: Body<CreateRequest>,
     ) -> Reply<CreateResponse, KeyedBody> {
-        let created = apps::create(app, &actor, body.value.into()).await?;
+        let created = apps::create(app, &actor, body.value.0).await?;
         Ok(Json(created.into()))
     }
 
@@ -65,6 +65,8 @@ impl Apps {
         &self,
         Data(app): Data<&Arc<App>>,
         _root: RootKey,
+        /// Apps whose name contains this only, in upper or lower case.
+        name: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<Id<AppId>>>,
         /// Apps on a page.
@@ -75,7 +77,7 @@ impl Apps {
         limit: Query<u64>,
     ) -> Reply<ListResponse, KeyedQuery> {
         let cursor: Option<AppId> = cursor.0.map(|Id(id)| id);
-        let page = apps::list(app, cursor, limit.0).await?;
+        let page = apps::list(app, name.0.as_deref(), cursor, limit.0).await?;
         Ok(Json(page.into()))
     }
 
@@ -96,7 +98,7 @@ impl Apps {
         body: Body<UpdateRequest>,
     ) -> Reply<StatusResponse, KeyedItemBody> {
         let Id(id) = app_id.0;
-        apps::update(app, &actor, id, body.value.into()).await?;
+        apps::update(app, &actor, id, body.value.0).await?;
         Ok(Json(StatusResponse::ok()))
     }
 

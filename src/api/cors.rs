@@ -13,6 +13,7 @@ use poem::{
 
 use crate::{
     api::{auth::state, request::InPath},
+    apps::origin,
     error::Error,
 };
 
@@ -106,8 +107,9 @@ pub fn show(request: &Request, app: &app::Model) {
 }
 
 fn is_allowed(app: &app::Model, origin: &HeaderValue) -> bool {
-    app.allowed_origins()
-        .any(|allowed| allowed.as_bytes() == origin.as_bytes())
+    origin
+        .to_str()
+        .is_ok_and(|origin| origin::is_allowed(app, origin))
 }
 
 async fn may_read(request: &Request, in_path: InPath, origin: &HeaderValue) -> poem::Result<bool> {

@@ -6,6 +6,7 @@ mod app_info;
 pub mod app_key_objects;
 mod app_keys;
 pub mod app_objects;
+mod app_schemas;
 mod apps;
 mod auth;
 mod body;

@@ -6,7 +6,7 @@ use entity::{AppId, AppKeyId, PlainSecret, SecretKind, SigningKeyId, Timestamp, 
 
 use crate::{
     app::App,
-    apps::LoadedApp,
+    apps::{LoadedApp, origin},
     audit::{Actor, Right, record_refusal},
     config::may_be_root_key,
     error::{Error, Result},
@@ -83,10 +83,7 @@ fn admit(
         .ok_or(Error::InvalidKey)?;
     if row.kind == app_key::Kind::Publishable
         && let Some(origin) = origin
-        && !loaded
-            .app
-            .allowed_origins()
-            .any(|allowed| allowed == origin)
+        && !origin::is_allowed(&loaded.app, origin)
     {
         return Err(Error::OriginNotAllowed);
     }

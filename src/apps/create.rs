@@ -37,14 +37,14 @@ pub async fn create(app: &App, actor: &Actor, new: NewApp) -> Result<Created> {
     let id = app.rng.with(|rng| AppId::mint(now, rng));
     new.clone().into_row(id, now)?;
     // Once, and before anything waits for the store: to draw an RSA key takes seconds on a slow machine.
-    let private = signing::draw(app, new.algorithm).await?;
+    let private = signing::draw(app, new.algo).await?;
     app.retry(|| insert(app, actor, new.clone(), &private))
         .await
 }
 
 async fn insert(app: &App, actor: &Actor, new: NewApp, private: &PrivateKey) -> Result<Created> {
     let now = app.clock.now();
-    let algorithm = new.algorithm;
+    let algorithm = new.algo;
     let id = app.rng.with(|rng| AppId::mint(now, rng));
     let mut row = new.into_row(id, now)?;
     let signing = signing::seal(app, id, algorithm, private, token_life(&row), now, now).await?;

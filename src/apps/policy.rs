@@ -1,133 +1,44 @@
-//! The policy of an app, and its rules.
+//! The policy of an app: what its fields may be together.
 
-use std::ops::RangeInclusive;
+mod column;
+mod fields;
+mod limits;
 
 use entity::{
     AppId, Timestamp,
     app::{self, LONGEST_REFRESH_GRACE},
 };
 use keys::{Algorithm, KeyType};
+use serde_json::Value;
 
+use self::fields::{MOST_AUDIENCES, MOST_ORIGINS};
+pub use self::{
+    fields::{AppChanges, FIELDS, Field, NewApp, members},
+    limits::Limits,
+};
+use super::origin::is_origin;
 use crate::error::{Error, Result, Violation};
 
-/// Seconds that a lifetime may have.
-const LIFETIME_RANGE: RangeInclusive<i64> = 60..=31_536_000;
-
-/// Seconds for which the parent of a device's registration token may be presented again, unless set: a day.
-pub const DEFAULT_REGISTRATION_GRACE: i64 = 86_400;
-
-/// An app that is to be made. Times in seconds.
-#[derive(Clone, Debug)]
-pub struct NewApp {
-    pub name: String,
-    pub description: String,
-    pub issuer: Option<String>,
-    pub token_expire: i64,
-    pub token_notbefore: i64,
-    pub refresh_expire: i64,
-    pub refresh_notbefore: i64,
-    pub refresh_grace: i64,
-    pub session_expire: Option<i64>,
-    pub max_sessions_per_subject: Option<i64>,
-    pub key_type: KeyType,
-    pub algorithm: Algorithm,
-    pub rotation_period: i64,
-    pub allowed_origins: Vec<String>,
-    pub registration_grace: i64,
-    pub registration_expire: Option<i64>,
-    pub push_binding: bool,
-    pub device_audiences: Vec<String>,
-}
-
-/// Changes of an app; what is `None` stays. The inner `None` of a setting removes it.
-#[derive(Clone, Debug, Default)]
-pub struct AppChanges {
-    pub name: Option<String>,
-    pub description: Option<String>,
-    pub issuer: Option<Option<String>>,
-    pub token_expire: Option<i64>,
-    pub token_notbefore: Option<i64>,
-    pub refresh_expire: Option<i64>,
-    pub refresh_notbefore: Option<i64>,
-    pub refresh_grace: Option<i64>,
-    pub session_expire: Option<Option<i64>>,
-    pub max_sessions_per_subject: Option<Option<i64>>,
-    /// The next signing key will be one of these.
-    pub key_type: Option<KeyType>,
-    pub algorithm: Option<Algorithm>,
-    pub rotation_period: Option<i64>,
-    pub allowed_origins: Option<Vec<String>>,
-    pub registration_grace: Option<i64>,
-    pub registration_expire: Option<Option<i64>>,
-    pub push_binding: Option<bool>,
-    pub device_audiences: Option<Vec<String>>,
-}
-
 impl NewApp {
-    /// An app of this name with the defaults that the command line offers: auth tokens of an hour,
-    /// sessions that live while they are renewed once in two weeks, a new key every 90 days.
-    pub fn named(name: String) -> Self {
-        Self {
-            name,
-            description: String::new(),
-            issuer: None,
-            token_expire: 3600,
-            token_notbefore: 0,
-            refresh_expire: 14 * 86_400,
-            refresh_notbefore: 0,
-            refresh_grace: 0,
-            session_expire: None,
-            max_sessions_per_subject: None,
-            key_type: KeyType::Ecdsa,
-            algorithm: Algorithm::Es256,
-            rotation_period: 90 * 86_400,
-            allowed_origins: Vec::new(),
-            registration_grace: DEFAULT_REGISTRATION_GRACE,
-            registration_expire: None,
-            push_binding: false,
-            device_audiences: Vec::new(),
-        }
-    }
-
     /// The row that it becomes.
     ///
     /// # Errors
     /// With every rule that it breaks.
     pub fn into_row(self, id: AppId, now: Timestamp) -> Result<app::Model> {
         let mut violations = Vec::new();
-        violations.extend(check_algorithm(self.algorithm, self.key_type));
-        let row = app::Model {
-            id,
-            name: self.name,
-            description: self.description,
-            issuer: self.issuer,
-            token_expiry: self.token_expire,
-            token_notbefore: self.token_notbefore,
-            refresh_expiry: self.refresh_expire,
-            refresh_notbefore: self.refresh_notbefore,
-            refresh_grace: self.refresh_grace,
-            session_expiry: self.session_expire,
-            max_sessions_per_subject: self.max_sessions_per_subject,
-            algorithm: self.algorithm.to_string(),
-            rotation_period: self.rotation_period,
-            allowed_origins: self.allowed_origins.join("\n"),
-            registration_grace: self.registration_grace,
-            registration_expiry: self.registration_expire,
-            push_binding: self.push_binding,
-            device_audiences: Some(self.device_audiences.join("\n")),
-            flush_count: 0,
-            epoch: 0,
-            key_changes: 0,
-            last_key_rotate: None,
-            next_key_at: now,
-            created_at: now,
-            updated_at: None,
-            deleted_at: None,
-        };
+        violations.extend(check_algorithm(self.algo, self.key_type));
         violations.extend(check_origins(&self.allowed_origins));
         violations.extend(check_audiences("device_audiences", &self.device_audiences));
+        let row = self.into_row_unchecked(id, now);
         check(&row, violations)?;
         Ok(row)
+    }
+
+    /// The same, whatever rules it breaks.
+    pub fn into_row_unchecked(self, id: AppId, now: Timestamp) -> app::Model {
+        let mut row = app::Model::blank(id, now);
+        self.store(&mut row);
+        row
     }
 }
 
@@ -137,45 +48,18 @@ impl AppChanges {
     /// # Errors
     /// With every rule that the result breaks.
     pub fn apply(self, mut row: app::Model, now: Timestamp) -> Result<app::Model> {
-        macro_rules! change {
-            ($($field:ident => $column:ident,)*) => {$(
-                if let Some(value) = self.$field {
-                    row.$column = value;
-                }
-            )*};
-        }
-        change! {
-            name => name,
-            description => description,
-            issuer => issuer,
-            token_expire => token_expiry,
-            token_notbefore => token_notbefore,
-            refresh_expire => refresh_expiry,
-            refresh_notbefore => refresh_notbefore,
-            refresh_grace => refresh_grace,
-            session_expire => session_expiry,
-            max_sessions_per_subject => max_sessions_per_subject,
-            rotation_period => rotation_period,
-            registration_grace => registration_grace,
-            registration_expire => registration_expiry,
-            push_binding => push_binding,
-        }
         let mut violations = Vec::new();
-        if self.key_type.is_some() || self.algorithm.is_some() {
+        if self.key_type.is_some() || self.algo.is_some() {
             let present: Algorithm = row.algorithm.parse().map_err(Error::internal)?;
-            let algorithm = self.algorithm.unwrap_or(present);
+            let algorithm = self.algo.unwrap_or(present);
             let key_type = self.key_type.unwrap_or(present.key_type());
             violations.extend(check_algorithm(algorithm, key_type));
-            row.algorithm = algorithm.to_string();
         }
-        if let Some(origins) = self.allowed_origins {
-            violations.extend(check_origins(&origins));
-            row.allowed_origins = origins.join("\n");
-        }
-        if let Some(audiences) = self.device_audiences {
-            violations.extend(check_audiences("device_audiences", &audiences));
-            row.device_audiences = Some(audiences.join("\n"));
-        }
+        let origins = self.allowed_origins.as_deref();
+        violations.extend(origins.and_then(check_origins));
+        let audiences = self.device_audiences.as_deref();
+        violations.extend(audiences.and_then(|all| check_audiences("device_audiences", all)));
+        self.store(&mut row);
         row.updated_at = Some(now);
         check(&row, violations)?;
         Ok(row)
@@ -183,45 +67,24 @@ impl AppChanges {
 }
 
 fn check(row: &app::Model, mut violations: Vec<Violation>) -> Result<()> {
+    let members = members(row);
+    // The bounds of `refresh_grace` are told in one sentence with its other rule, below.
+    let fields = FIELDS.iter().filter(|field| field.name != "refresh_grace");
+    violations.extend(fields.filter_map(|field| {
+        let value = members.get(field.name).unwrap_or(&Value::Null);
+        let complaint = field.limits.complaint(value)?;
+        Some(Violation::new(field.name, complaint))
+    }));
     let mut rule = |holds: bool, field: &str, message: &str| {
         if !holds {
             violations.push(Violation::new(field, message));
         }
     };
-    let life = |seconds| LIFETIME_RANGE.contains(&seconds);
-    let wait = |seconds| (0..=*LIFETIME_RANGE.end()).contains(&seconds);
-    let text = |text: &str, longest| {
-        text.chars().count() <= longest && !text.chars().any(char::is_control)
-    };
-    const LIFE: &str = "must be 60 to 31536000 seconds";
-    const WAIT: &str = "must be 0 to 31536000 seconds";
-
-    rule(
-        !row.name.trim().is_empty() && text(&row.name, 100),
-        "name",
-        "must have 1 to 100 characters, none of them a control character",
-    );
-    rule(
-        text(&row.description, 1000),
-        "description",
-        "must have at most 1000 characters, none of them a control character",
-    );
-    rule(
-        row.issuer
-            .as_deref()
-            .is_none_or(|issuer| !issuer.is_empty() && text(issuer, 255)),
-        "issuer",
-        "must have 1 to 255 characters, none of them a control character",
-    );
-    rule(life(row.token_expiry), "token_expire", LIFE);
-    rule(wait(row.token_notbefore), "token_notbefore", WAIT);
     rule(
         row.token_notbefore < row.token_expiry,
         "token_notbefore",
         "must be below token_expire",
     );
-    rule(life(row.refresh_expiry), "refresh_expire", LIFE);
-    rule(wait(row.refresh_notbefore), "refresh_notbefore", WAIT);
     rule(
         row.refresh_notbefore < row.refresh_expiry,
         "refresh_notbefore",
@@ -249,20 +112,6 @@ fn check(row: &app::Model, mut violations: Vec<Violation>) -> Result<()> {
         "refresh_grace",
         "must be 0 to 60 seconds, and below token_expire",
     );
-    rule(row.session_expiry.is_none_or(life), "session_expire", LIFE);
-    rule(
-        row.max_sessions_per_subject
-            .is_none_or(|limit| (1..=10_000).contains(&limit)),
-        "max_sessions_per_subject",
-        "must be 1 to 10000",
-    );
-    rule(life(row.rotation_period), "rotation_period", LIFE);
-    rule(wait(row.registration_grace), "registration_grace", WAIT);
-    rule(
-        row.registration_expiry.is_none_or(life),
-        "registration_expire",
-        LIFE,
-    );
     if violations.is_empty() {
         Ok(())
     } else {
@@ -283,9 +132,11 @@ fn check_algorithm(algorithm: Algorithm, key_type: KeyType) -> Option<Violation>
 }
 
 fn check_origins(origins: &[String]) -> Option<Violation> {
-    let holds = origins.len() <= 100 && origins.iter().all(|origin| is_origin(origin));
-    let message = "must be at most 100 origins such as https://app.example.com, as browsers send them: lower \
-                   case, no path, no default port, no wildcard";
+    let holds = origins.len() <= MOST_ORIGINS && origins.iter().all(|origin| is_origin(origin));
+    let message = format!(
+        "must be at most {MOST_ORIGINS} origins such as https://app.example.com, as browsers send them: lower case, no path, no \
+         default port, no wildcard"
+    );
     (!holds).then(|| Violation::new("allowed_origins", message))
 }
 
@@ -294,28 +145,11 @@ pub fn check_audiences(field: &str, audiences: &[String]) -> Option<Violation> {
     let is_audience = |text: &String| {
         (1..=255).contains(&text.chars().count()) && !text.chars().any(char::is_control)
     };
-    let holds = audiences.len() <= 50 && audiences.iter().all(is_audience);
-    let message = "must be at most 50 audiences, each of 1 to 255 characters, none of them a control character";
+    let holds = audiences.len() <= MOST_AUDIENCES && audiences.iter().all(is_audience);
+    let message = format!(
+        "must be at most {MOST_AUDIENCES} audiences, each of 1 to 255 characters, none of them a control character"
+    );
     (!holds).then(|| Violation::new(field, message))
-}
-
-/// Whether a browser could send this as `Origin` (RFC 6454 section 6.2).
-fn is_origin(text: &str) -> bool {
-    let Ok(uri) = text.parse::<poem::http::Uri>() else {
-        return false;
-    };
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return false;
-    };
-    let default_port = match scheme {
-        "https" => 443,
-        "http" => 80,
-        _ => return false,
-    };
-    authority.port_u16() != Some(default_port)
-        && text == format!("{scheme}://{authority}")
-        && text.to_ascii_lowercase() == text
-        && !authority.as_str().contains(['@', '*'])
 }
 
 #[cfg(test)]

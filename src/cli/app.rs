@@ -1,14 +1,17 @@
 //! `renewd app`
 
+use std::io::{self, Write};
+
 use clap::{Args, Subcommand};
 use entity::{AppId, app};
 
 use super::{
     outcome::Outcome,
+    policy_flags::PolicyFlags,
     print::{Format, json_of, many, one, say},
 };
 use crate::{
-    api::app_objects::{AppObject, CreateResponse},
+    api::app_objects::{AppObject, CreateResponse, ListResponse},
     app::App,
     apps::{self, Created, NewApp},
     audit::Actor,
@@ -21,16 +24,14 @@ const PAGE: u64 = 500;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make an app with ES256 keys; prints its app-keys, this once
-    ///
-    /// What has no option here (other algorithms, `push_binding`, `registration_grace`, `registration_expire`) is a setting of
-    /// the app in the API: `POST /root/create`, and `PATCH /root/{app_id}`, which changes any setting of an app.
+    /// Make an app; prints its app-keys, this once
     Create(Box<Create>),
+    /// Change an app; what is not named stays. What was issued before keeps its dates
+    ///
+    /// A flag sets a value. Only the API removes one: `PATCH /root/{app_id}`, with null or with an empty list.
+    Update(Box<Update>),
     /// List the apps, the newest first
-    List {
-        #[command(flatten)]
-        format: Format,
-    },
+    List(List),
     /// Show an app
     Show {
         /// The app's id
@@ -54,44 +55,36 @@ pub enum Command {
 pub struct Create {
     /// What people call it
     name: String,
-    /// More about it
-    #[arg(long)]
-    description: Option<String>,
-    /// `iss` of its tokens; its name, unless given
-    #[arg(long)]
-    issuer: Option<String>,
-    /// Seconds that an auth token lives [default: 1 hour]
-    #[arg(long, value_name = "SECONDS")]
-    token_expire: Option<i64>,
-    /// Seconds after signing before an auth token becomes valid [default: 0]
-    #[arg(long, value_name = "SECONDS")]
-    token_notbefore: Option<i64>,
-    /// Seconds that a refresh token lives, if it is not used [default: 14 days]
-    #[arg(long, value_name = "SECONDS")]
-    refresh_expire: Option<i64>,
-    /// Seconds after signing before a refresh token may be used, below --token-expire [default: 0]
-    #[arg(long, value_name = "SECONDS")]
-    refresh_notbefore: Option<i64>,
-    /// Seconds for which the refresh token that was just replaced is answered again, 0 to 60; 10 forgives lost answers [default: 0]
-    #[arg(long, value_name = "SECONDS")]
-    refresh_grace: Option<i64>,
-    /// Seconds after which a session ends, however often it is renewed [default: none]
-    #[arg(long, value_name = "SECONDS")]
-    session_expire: Option<i64>,
-    /// Sessions of a subject before its oldest ends [default: none]
-    #[arg(long, value_name = "COUNT")]
-    max_sessions_per_subject: Option<i64>,
-    /// Seconds between signing-key rotations [default: 90 days]
-    #[arg(long, value_name = "SECONDS")]
-    rotation_period: Option<i64>,
-    /// An origin of web pages that may use publishable keys; may be given several times
-    #[arg(long = "allowed-origin", value_name = "ORIGIN")]
-    allowed_origins: Vec<String>,
-    /// An audience that sessions of registered devices may have; may be given several times
-    #[arg(long = "device-audience", value_name = "AUDIENCE")]
-    device_audiences: Vec<String>,
+    #[command(flatten)]
+    policy: PolicyFlags,
     #[command(flatten)]
     format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// Apps whose name contains this only, in upper or lower case
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// A page of so many, 1 to 500; all, unless given
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=500))]
+    limit: Option<u64>,
+    /// Where the page begins, as the page before says
+    #[arg(long, value_name = "APP_ID")]
+    cursor: Option<AppId>,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct Update {
+    /// The app's id
+    app_id: AppId,
+    /// What people call it
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    policy: PolicyFlags,
 }
 
 pub async fn run(command: Command, app: &App) -> Outcome {
@@ -99,23 +92,23 @@ pub async fn run(command: Command, app: &App) -> Outcome {
     match command {
         Command::Create(options) => {
             let format = options.format;
-            let created = apps::create(app, &cli, (*options).into())
-                .await
-                .map_err(readable)?;
+            let new = NewApp::named(options.name).with(options.policy.0);
+            let created = apps::create(app, &cli, new).await.map_err(readable)?;
             if format.json {
                 return say(&json_of(&CreateResponse::from(created)).to_string());
             }
             say(&describe(&created))
         }
-        Command::List { format } => {
-            let rows = Listing::all(async |cursor| apps::list(app, cursor, PAGE).await).await?;
-            let shown: Vec<_> = rows
-                .iter()
-                .map(|row| json_of(&AppObject::of(row)))
-                .collect();
-            let columns = ["id", "name", "algo", "token_expiry", "refresh_expiry"];
-            many(format, "apps", &shown, &columns)
+        Command::Update(options) => {
+            let id = options.app_id;
+            let mut changes = options.policy.0;
+            changes.name = options.name;
+            apps::update(app, &cli, id, changes)
+                .await
+                .map_err(readable)?;
+            say(&format!("Changed {id}."))
         }
+        Command::List(asked) => list(&asked, app).await,
         Command::Show { app_id, format } => {
             let found = app::find(&app.store.reader, app_id).await?;
             let row = found.ok_or_else(|| format!("there is no app {app_id}"))?;
@@ -132,6 +125,36 @@ pub async fn run(command: Command, app: &App) -> Outcome {
             ))
         }
     }
+}
+
+async fn list(asked: &List, app: &App) -> Outcome {
+    let name = asked.name.as_deref();
+    let page = async |cursor, limit| apps::list(app, name, cursor, limit).await;
+    let found = match asked.limit {
+        Some(limit) => page(asked.cursor, limit).await?,
+        None => Listing {
+            items: Listing::all(async |cursor: Option<AppId>| {
+                page(cursor.or(asked.cursor), PAGE).await
+            })
+            .await?,
+            next: None,
+        },
+    };
+    let next = found.next;
+    let shown = json_of(&ListResponse::from(found));
+    if asked.format.json {
+        return say(&shown.to_string());
+    }
+    let apps = shown["apps"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let columns = ["id", "name", "algo", "token_expiry", "refresh_expiry"];
+    many(asked.format, "apps", apps, &columns)?;
+    if let Some(next) = next {
+        writeln!(io::stderr(), "There are more: --cursor {next}")?;
+    }
+    Ok(())
 }
 
 fn describe(created: &Created) -> String {
@@ -160,33 +183,5 @@ pub fn readable(error: Error) -> Box<dyn std::error::Error> {
             .join("; ")
             .into(),
         other => other.into(),
-    }
-}
-
-impl From<Create> for NewApp {
-    fn from(options: Create) -> Self {
-        let default = Self::named(options.name);
-        Self {
-            description: options.description.unwrap_or(default.description),
-            issuer: options.issuer,
-            token_expire: options.token_expire.unwrap_or(default.token_expire),
-            token_notbefore: options.token_notbefore.unwrap_or(default.token_notbefore),
-            refresh_expire: options.refresh_expire.unwrap_or(default.refresh_expire),
-            refresh_notbefore: options
-                .refresh_notbefore
-                .unwrap_or(default.refresh_notbefore),
-            refresh_grace: options.refresh_grace.unwrap_or(default.refresh_grace),
-            session_expire: options.session_expire,
-            max_sessions_per_subject: options.max_sessions_per_subject,
-            rotation_period: options.rotation_period.unwrap_or(default.rotation_period),
-            allowed_origins: options.allowed_origins,
-            registration_grace: default.registration_grace,
-            registration_expire: default.registration_expire,
-            push_binding: default.push_binding,
-            device_audiences: options.device_audiences,
-            name: default.name,
-            key_type: default.key_type,
-            algorithm: default.algorithm,
-        }
     }
 }

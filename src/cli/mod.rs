@@ -7,6 +7,7 @@ mod bench;
 mod key;
 mod open;
 mod outcome;
+mod policy_flags;
 mod print;
 mod serve;
 mod settings;
@@ -45,7 +46,7 @@ enum Command {
     Serve,
     /// Make the store if it is missing, and bring it to the tables of this release
     Migrate,
-    /// Make, list, show, flush and delete apps
+    /// Make, change, list, show, flush and delete apps
     #[command(subcommand)]
     App(app::Command),
     /// Make, list, replace and revoke the keys that backends and front ends present
@@ -100,25 +101,25 @@ impl Cli {
     /// # Errors
     /// When the file cannot be read, or a setting is wrong.
     pub fn config(&self) -> Outcome<Config> {
-        for (name, _) in std::env::vars_os() {
-            if let Some(name) = name.to_str().filter(|name| is_unknown_variable(name)) {
-                return Err(ConfigError::UnknownVariable(name.to_owned()).into());
-            }
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        if let Some(name) = unknown_variable(names) {
+            return Err(ConfigError::UnknownVariable(name).into());
         }
         self.settings.config()
     }
 }
 
-/// Whether a variable of the environment looks like a setting and is none. What Kubernetes and Docker tell of a service of this
-/// name (`RENEWD_PORT…`, `RENEWD_SERVICE_…`) is passed over, and so is what tests are told.
-fn is_unknown_variable(name: &str) -> bool {
+/// The first variable of the environment that looks like a setting and is none. What Kubernetes and Docker tell of a service of
+/// this name (`RENEWD_PORT…`, `RENEWD_SERVICE_…`) is passed over, and so is what tests are told.
+fn unknown_variable(mut names: impl Iterator<Item = String>) -> Option<String> {
     const OF_OTHERS: [&str; 3] = ["RENEWD_PORT", "RENEWD_SERVICE_", "RENEWD_TEST_"];
-    let command = Cli::command();
-    let mut settings = command.get_arguments().filter_map(|flag| flag.get_env());
-    name.starts_with("RENEWD_")
-        && !OF_OTHERS.iter().any(|prefix| name.starts_with(prefix))
-        && !SECRETS.contains(&name)
-        && !settings.any(|setting| setting == name)
+    let settings: Vec<_> = settings::variables().collect();
+    names.find(|name| {
+        name.starts_with("RENEWD_")
+            && !OF_OTHERS.iter().any(|prefix| name.starts_with(prefix))
+            && !SECRETS.contains(&&**name)
+            && !settings.contains(name)
+    })
 }
 
 /// The command line. Every command takes all settings, but only `serve` has a use for most of them.
@@ -165,10 +166,7 @@ pub async fn run(cli: Cli, config: Config) -> Outcome {
             on_store(config, async |app| store::backup(&command, app).await).await
         }
         Command::Restore(command) => store::restore(&command, config).await,
-        Command::Bench(command) => {
-            let store = cli.settings.database_url;
-            bench::run(*command, config, store.is_some_and(|url| !url.is_empty())).await
-        }
+        Command::Bench(command) => bench::run(*command, config, cli.settings.name_a_store()).await,
         Command::Openapi => say(&api::openapi()),
         Command::Config => show(&config),
         Command::Completions { shell } => {
@@ -204,41 +202,7 @@ mod tests {
     use clap::error::ErrorKind;
 
     use super::*;
-    use crate::config::DEFAULTS;
-
-    /// The settings of the documented default, each with a value that it may have.
-    fn settings() -> Vec<(String, String)> {
-        let table: toml::Table = toml::from_str(DEFAULTS).unwrap();
-        let value = |value| match value {
-            toml::Value::String(text) if text.is_empty() => "text".to_owned(),
-            toml::Value::String(text) => text,
-            toml::Value::Array(_) => "::1".to_owned(),
-            number => number.to_string(),
-        };
-        let settings = table.into_iter();
-        settings.map(|(name, set)| (name, value(set))).collect()
-    }
-
-    #[test]
-    fn every_setting_has_a_flag_and_an_environment_variable() {
-        let command = command();
-        for (name, value) in settings() {
-            let found = command.get_arguments().find(|flag| *flag.get_id() == *name);
-            let flag = found.unwrap_or_else(|| panic!("{name} has no flag"));
-            let long = name.replace('_', "-");
-            assert_eq!(flag.get_long(), Some(&*long));
-            let variable = format!("RENEWD_{}", name.to_uppercase());
-            assert_eq!(flag.get_env(), Some(variable.as_ref()), "{name}");
-            assert!(flag.is_global_set(), "{name}");
-
-            let words = ["renewd", "app", "list", &format!("--{long}"), &value];
-            let matches = super::command().try_get_matches_from(words).unwrap();
-            let cli = Cli::from_arg_matches(&matches).unwrap();
-            let overrides = toml::Table::try_from(&cli.settings).unwrap();
-            assert!(overrides.contains_key(&name), "{name} is not passed on");
-            Config::load(None, overrides).unwrap();
-        }
-    }
+    use crate::config::Declared;
 
     #[test]
     fn what_looks_like_a_setting_and_is_none_is_told_from_what_others_set() {
@@ -253,10 +217,11 @@ mod tests {
             "RENEWD_TEST_ENGINE",
             "PATH",
         ] {
-            assert!(!is_unknown_variable(known), "{known}");
+            assert_eq!(unknown_variable([known.to_owned()].into_iter()), None);
         }
         for unknown in ["RENEWD_LISTNE", "RENEWD_", "RENEWD_DATABASE"] {
-            assert!(is_unknown_variable(unknown), "{unknown}");
+            let found = unknown_variable([unknown.to_owned()].into_iter());
+            assert_eq!(found.as_deref(), Some(unknown));
         }
     }
 
@@ -269,7 +234,7 @@ mod tests {
             asked.to_string()
         };
         let (serve, all, list) = (help(&["serve"]), help(&[]), help(&["app", "list"]));
-        for (name, _) in settings() {
+        for Declared { name, .. } in Declared::all() {
             let flag = format!("--{} <", name.replace('_', "-"));
             assert!(serve.contains(&flag) && all.contains(&flag), "{flag}");
             let is_shown = SHOWN_BY_EVERY_COMMAND.contains(&&*name);

@@ -1,236 +1,19 @@
-//! The settings as flags and environment variables.
+//! The settings as flags and environment variables, made from what `renewd.default.toml` declares.
 
 use std::{fs, io, path::PathBuf};
 
-use clap::Args;
-use serde::Serialize;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use toml::{Table, Value};
 
 use super::outcome::Outcome;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Declared};
 
-/// Each of these overrides the file `renewd.toml`. `renewd config` shows what is in force.
-#[derive(Debug, Args, Serialize)]
-#[command(next_help_heading = "Settings")]
+/// What the command line and the environment say of the settings.
+#[derive(Debug)]
 pub struct Settings {
-    /// The settings file; without it, renewd.toml in the working directory, if there is one
-    #[arg(long, global = true, env = "RENEWD_CONFIG", value_name = "FILE")]
-    #[serde(skip)]
-    pub config: Option<PathBuf>,
-    /// Where the API is served
-    #[arg(long, global = true, env = "RENEWD_LISTEN", value_name = "ADDRESS")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    listen: Option<String>,
-    /// Where the metrics are served, or "off"
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_METRICS_LISTEN",
-        value_name = "ADDRESS"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metrics_listen: Option<String>,
-    /// Holds the master key and the embedded store
-    #[arg(long, global = true, env = "RENEWD_DATA_DIR", value_name = "FOLDER")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data_dir: Option<PathBuf>,
-    /// The store
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_DATABASE_URL",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub database_url: Option<String>,
-    /// Milliseconds to wait for the store
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_DATABASE_TIMEOUT_MS",
-        value_name = "MS"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    database_timeout_ms: Option<u32>,
-    /// Milliseconds that a database server may work on one statement
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_DATABASE_STATEMENT_TIMEOUT_MS",
-        value_name = "MS"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    database_statement_timeout_ms: Option<u32>,
-    /// Connections to a database server
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_DATABASE_CONNECTIONS",
-        value_name = "COUNT"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    database_connections: Option<u32>,
-    /// TLS to a database server: url, disable, prefer, require, verify-ca or verify-full
-    #[arg(long, global = true, env = "RENEWD_DATABASE_TLS", value_name = "MODE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    database_tls: Option<String>,
-    /// The authority that signed the database server's certificate, in PEM
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_DATABASE_CA_FILE",
-        value_name = "FILE"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    database_ca_file: Option<PathBuf>,
-    /// off, error, warn, info, debug or trace
-    #[arg(long, global = true, env = "RENEWD_LOG", value_name = "LEVEL")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    log: Option<String>,
-    /// text or json
-    #[arg(long, global = true, env = "RENEWD_LOG_FORMAT", value_name = "FORMAT")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    log_format: Option<String>,
-    /// Proxies whose X-Forwarded-For is believed, separated by commas
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_TRUSTED_PROXIES",
-        value_name = "NETWORKS",
-        value_delimiter = ','
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trusted_proxies: Option<Vec<String>>,
-    /// Connections that are open at a time; 0: as many as there are files for
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_MAX_CONNECTIONS",
-        value_name = "COUNT"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_connections: Option<u32>,
-    /// Connections of one address; 0: a quarter of all
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_MAX_CONNECTIONS_PER_ADDRESS",
-        value_name = "COUNT"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_connections_per_address: Option<u32>,
-    /// Seconds for the head of a request
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_REQUEST_HEAD_TIMEOUT",
-        value_name = "SECONDS"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_head_timeout: Option<u32>,
-    /// Seconds for the body of a request
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_REQUEST_BODY_TIMEOUT",
-        value_name = "SECONDS"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_body_timeout: Option<u32>,
-    /// Seconds for which a client may take nothing of its answer
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_RESPONSE_TIMEOUT",
-        value_name = "SECONDS"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response_timeout: Option<u32>,
-    /// Seconds for which a connection may be without a request
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_IDLE_TIMEOUT",
-        value_name = "SECONDS"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    idle_timeout: Option<u32>,
-    /// Seconds for which requests are still taken after SIGTERM
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_SHUTDOWN_DELAY",
-        value_name = "SECONDS"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    shutdown_delay: Option<u32>,
-    /// Seconds that what is under way may take after that
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_SHUTDOWN_TIMEOUT",
-        value_name = "SECONDS"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    shutdown_timeout: Option<u32>,
-    /// Seconds of clock skew that a renewal tolerates
-    #[arg(long, global = true, env = "RENEWD_LEEWAY", value_name = "SECONDS")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    leeway: Option<u32>,
-    /// Seconds for which verifiers may keep the public keys
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_JWKS_MAX_AGE",
-        value_name = "SECONDS"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    jwks_max_age: Option<u32>,
-    /// Days for which events of the audit are kept
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_AUDIT_RETENTION_DAYS",
-        value_name = "DAYS"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    audit_retention_days: Option<u32>,
-    /// How often in an hour a device may use its registration token
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_REGISTRATION_REFRESHES_PER_HOUR",
-        value_name = "COUNT"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    registration_refreshes_per_hour: Option<u32>,
-    /// Events of a device that a publishable key may tell of in a minute; 0: not counted
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_DEVICE_EVENTS_PER_MINUTE",
-        value_name = "COUNT"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    device_events_per_minute: Option<u32>,
-    /// New devices of an app that a publishable key may tell of in an hour; 0: not counted
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_NEW_DEVICES_PER_HOUR",
-        value_name = "COUNT"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    new_devices_per_hour: Option<u32>,
-    /// New devices that a user who is signed in may tell of in an hour; 0: not counted
-    #[arg(
-        long,
-        global = true,
-        env = "RENEWD_NEW_DEVICES_OF_SUBJECT_PER_HOUR",
-        value_name = "COUNT"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    new_devices_of_subject_per_hour: Option<u32>,
+    file: Option<PathBuf>,
+    /// Laid over the file.
+    overrides: Table,
 }
 
 impl Settings {
@@ -239,8 +22,7 @@ impl Settings {
     /// # Errors
     /// When the file cannot be read, or a setting is wrong.
     pub fn config(&self) -> Outcome<Config> {
-        let overrides = toml::Table::try_from(self)?;
-        let path = self.config.clone();
+        let path = self.file.clone();
         let is_named = path.is_some();
         let path = path.unwrap_or_else(|| PathBuf::from("renewd.toml"));
         let file = match fs::read_to_string(&path) {
@@ -248,6 +30,158 @@ impl Settings {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => None,
             Err(source) => return Err(ConfigError::File { path, source }.into()),
         };
-        Ok(Config::load(file, overrides)?)
+        Ok(Config::load(file, self.overrides.clone())?)
+    }
+
+    /// Whether the command line or the environment names a store.
+    pub fn name_a_store(&self) -> bool {
+        let url = self.overrides.get("database_url").and_then(Value::as_str);
+        url.is_some_and(|url| !url.is_empty())
+    }
+}
+
+/// The environment variables of the settings.
+pub fn variables() -> impl Iterator<Item = String> {
+    let declared = Declared::all().into_iter();
+    declared
+        .map(|setting| setting.variable())
+        .chain(["RENEWD_CONFIG".to_owned()])
+}
+
+fn file_flag() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .env("RENEWD_CONFIG")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help(
+            "The settings file; without it, renewd.toml in the working directory, if there is one",
+        )
+}
+
+fn flag(setting: &Declared) -> Arg {
+    let flag = Arg::new(setting.name.clone())
+        .long(setting.name.replace('_', "-"))
+        .env(setting.variable())
+        // A password may stand in any of them.
+        .hide_env_values(true)
+        .value_name(setting.value_name())
+        .help(setting.summary().to_owned());
+    match setting.default {
+        Value::Integer(_) => flag.value_parser(value_parser!(u32)),
+        Value::Boolean(_) => flag.value_parser(value_parser!(bool)),
+        Value::Array(_) => flag.value_delimiter(',').action(ArgAction::Append),
+        _ => flag,
+    }
+}
+
+fn value(setting: &Declared, matches: &ArgMatches) -> Option<Value> {
+    let name = &setting.name;
+    match setting.default {
+        Value::Integer(_) => matches.get_one::<u32>(name).copied().map(Value::from),
+        Value::Boolean(_) => matches.get_one::<bool>(name).copied().map(Value::from),
+        Value::Array(_) => {
+            let texts = matches.get_many::<String>(name)?;
+            Some(texts.cloned().collect::<Vec<_>>().into())
+        }
+        _ => matches.get_one::<String>(name).cloned().map(Value::from),
+    }
+}
+
+impl Args for Settings {
+    fn augment_args(command: Command) -> Command {
+        let declared = Declared::all();
+        let flags = declared.iter().map(flag);
+        let flags = [file_flag()].into_iter().chain(flags);
+        command.args(flags.map(|flag| flag.global(true).help_heading("Settings")))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Settings {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let declared = Declared::all().into_iter();
+        let overrides = declared.filter_map(|setting| {
+            let value = value(&setting, matches)?;
+            Some((setting.name, value))
+        });
+        Ok(Self {
+            file: matches.get_one("config").cloned(),
+            overrides: overrides.collect(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DEFAULTS;
+
+    /// The settings of the documented default, each with a value that it may have.
+    fn settings() -> Vec<(String, String)> {
+        let table: Table = toml::from_str(DEFAULTS).unwrap();
+        let value = |value| match value {
+            Value::String(text) if text.is_empty() => "text".to_owned(),
+            Value::String(text) => text,
+            Value::Array(_) => "::1".to_owned(),
+            number => number.to_string(),
+        };
+        let settings = table.into_iter();
+        settings.map(|(name, set)| (name, value(set))).collect()
+    }
+
+    #[test]
+    fn every_setting_has_a_flag_and_an_environment_variable() {
+        let command =
+            Settings::augment_args(Command::new("renewd").subcommand(Command::new("list")));
+        for (name, value) in settings() {
+            let found = command.get_arguments().find(|flag| *flag.get_id() == *name);
+            let flag = found.unwrap_or_else(|| panic!("{name} has no flag"));
+            let long = name.replace('_', "-");
+            assert_eq!(flag.get_long(), Some(&*long));
+            let variable = format!("RENEWD_{}", name.to_uppercase());
+            assert_eq!(flag.get_env(), Some(variable.as_ref()), "{name}");
+            assert!(flag.is_global_set(), "{name}");
+            assert!(variables().any(|known| known == variable), "{name}");
+
+            let words = ["renewd", "list", &format!("--{long}"), &value];
+            let matches = command.clone().try_get_matches_from(words).unwrap();
+            let overrides = Settings::from_arg_matches(&matches).unwrap().overrides;
+            assert!(overrides.contains_key(&name), "{name} is not passed on");
+            Config::load(None, overrides).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_value_is_read_as_what_the_default_is() {
+        for (default, text, expected) in [
+            (Value::from(1), "2", Some(Value::from(2))),
+            (Value::from(1), "-2", None),
+            (Value::from(1), "x", None),
+            (Value::from(false), "true", Some(Value::from(true))),
+            (Value::from(false), "1", None),
+            (Value::from("a"), "2", Some(Value::from("2"))),
+            (Value::Array(Vec::new()), "a,b", Some(vec!["a", "b"].into())),
+        ] {
+            let setting = Declared {
+                name: "a_setting".to_owned(),
+                default,
+                about: String::new(),
+            };
+            let command = Command::new("renewd").arg(flag(&setting));
+            let read = command
+                .try_get_matches_from(["renewd", &format!("--a-setting={text}")])
+                .ok()
+                .and_then(|matches| value(&setting, &matches));
+            assert_eq!(read, expected, "{text}");
+        }
     }
 }

@@ -95,6 +95,144 @@ fn apps_are_made_listed_shown_and_deleted() {
     assert!(shown.contains("there is no app"), "{shown}");
 }
 
+/// Every member of the contract has a flag, and the flag is what is stored.
+#[test]
+fn every_field_of_a_policy_has_a_flag() {
+    let dir = tempfile::tempdir().unwrap();
+    stdout(&run(&dir, &["migrate"]));
+    let flags = [
+        ("description", "a note", serde_json::json!("a note")),
+        ("token_expire", "900", 900.into()),
+        ("token_notbefore", "1", 1.into()),
+        ("refresh_expire", "7200", 7200.into()),
+        ("refresh_notbefore", "2", 2.into()),
+        ("key_type", "EdDSA", "EdDSA".into()),
+        ("algo", "EdDSA", "EdDSA".into()),
+        ("rotation_period", "86400", 86_400.into()),
+        ("issuer", "me", "me".into()),
+        ("refresh_grace", "9", 9.into()),
+        ("session_expire", "90000", 90_000.into()),
+        ("max_sessions_per_subject", "3", 3.into()),
+        (
+            "allowed_origin",
+            "https://a.example",
+            serde_json::json!(["https://a.example"]),
+        ),
+        ("registration_grace", "61", 61.into()),
+        ("registration_expire", "62", 62.into()),
+        ("push_binding", "true", true.into()),
+        (
+            "device_audience",
+            "telemetry",
+            serde_json::json!(["telemetry"]),
+        ),
+    ];
+    let document: Value = serde_json::from_str(include_str!("../../openapi.json")).unwrap();
+    let fields = &document["components"]["schemas"]["CreateRequest"]["properties"];
+    assert_eq!(
+        fields.as_object().unwrap().len(),
+        flags.len() + 1,
+        "the name, and these"
+    );
+    let help = stdout(&run(&dir, &["app", "create", "--help"]));
+    for (name, ..) in &flags {
+        let flag = name.replace('_', "-");
+        let of_list = format!("{name}s");
+        let about = fields.get(*name).unwrap_or_else(|| &fields[&of_list])["description"].as_str();
+        let about = about.unwrap().trim_end_matches('.').replace('`', "");
+        assert!(
+            help.contains(&format!("--{flag}")) && help.contains(&about),
+            "{flag}: {about}"
+        );
+    }
+
+    let words: Vec<_> = flags
+        .iter()
+        .map(|(name, value, _)| format!("--{}={value}", name.replace('_', "-")))
+        .collect();
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let shown = |id: &str| -> Value {
+        serde_json::from_str(&stdout(&run(&dir, &["app", "show", id, "--json"]))).unwrap()
+    };
+    let create = |words: &[&str]| {
+        let made = run(&dir, &[&["app", "create", "--json"], words].concat());
+        let made: Value = serde_json::from_str(&stdout(&made)).unwrap();
+        made["app_id"].as_str().unwrap().to_owned()
+    };
+    let made = create(&[&words[..], &["shop"]].concat());
+    let changed = create(&["--push-binding", "other"]);
+    assert_eq!(shown(&changed)["push_binding"], true);
+    let update = run(
+        &dir,
+        &[&["app", "update", &changed, "--name", "shop"], &words[..]].concat(),
+    );
+    assert_eq!(stdout(&update), format!("Changed {changed}.\n"));
+    for id in [&made, &changed] {
+        let shown = shown(id);
+        assert_eq!(shown["name"], "shop");
+        for (name, _, expected) in &flags {
+            let name = match *name {
+                "token_expire" | "refresh_expire" => name.replace("expire", "expiry"),
+                "allowed_origin" | "device_audience" => format!("{name}s"),
+                name => name.to_owned(),
+            };
+            assert_eq!(shown[&name], *expected, "{name}");
+        }
+    }
+    stdout(&run(
+        &dir,
+        &["app", "update", &changed, "--push-binding=false"],
+    ));
+    assert_eq!(shown(&changed)["push_binding"], false);
+    assert_eq!(shown(&changed)["refresh_grace"], 9);
+    let wrong = failure(
+        &run(&dir, &["app", "update", &changed, "--refresh-grace", "61"]),
+        1,
+    );
+    assert!(
+        wrong.contains("refresh-grace must be 0 to 60 seconds"),
+        "{wrong}"
+    );
+    let wrong = failure(&run(&dir, &["app", "create", "a", "--algo", "HS256"]), 2);
+    assert!(wrong.contains("algo: unknown variant `HS256`"), "{wrong}");
+}
+
+#[test]
+fn apps_are_listed_by_pages_and_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    stdout(&run(&dir, &["migrate"]));
+    for name in ["shop a", "other", "Shop b"] {
+        stdout(&run(&dir, &["app", "create", name]));
+    }
+    let list = |more: &[&str]| {
+        let words = [&["app", "list", "--json"], more].concat();
+        let listed: Value = serde_json::from_str(&stdout(&run(&dir, &words))).unwrap();
+        let apps = listed["apps"].as_array().unwrap();
+        let names: Vec<_> = apps
+            .iter()
+            .map(|app| app["name"].as_str().unwrap().to_owned())
+            .collect();
+        (
+            names.join(", "),
+            listed["next_cursor"].as_str().map(str::to_owned),
+        )
+    };
+    assert_eq!(
+        list(&["--name", "shop"]),
+        ("Shop b, shop a".to_owned(), None)
+    );
+    let (first, next) = list(&["--limit", "2"]);
+    let next = next.unwrap();
+    assert_eq!(
+        (&*first, list(&["--cursor", &next])),
+        ("Shop b, other", ("shop a".to_owned(), None))
+    );
+    let page = run(&dir, &["app", "list", "--name", "shop", "--limit", "1"]);
+    let told = String::from_utf8(page.stderr.clone()).unwrap();
+    assert!(told.starts_with("There are more: --cursor "), "{told}");
+    assert_eq!(stdout(&page).lines().count(), 2);
+}
+
 #[test]
 fn wrong_input_is_named() {
     let dir = tempfile::tempdir().unwrap();

@@ -336,6 +336,48 @@ async fn an_app_is_changed() {
     );
 }
 
+/// Letters are compared as Unicode has them, by every engine, and no letter stands for others.
+#[tokio::test]
+async fn apps_are_found_by_a_part_of_their_name() {
+    let server = TestServer::start().await;
+    let root = server.root();
+    let mut ids = Vec::new();
+    for name in ["Größe 1", "shop%2", "my Shop", "other"] {
+        let app = server.app().await;
+        let body = json!({"name": name});
+        root.patch(&format!("/root/{}", app.id), body).await;
+        ids.insert(0, app.id);
+        server.advance(1);
+    }
+    let found = async |query: &str| {
+        let answer = root.get(&format!("/root/list?{query}")).await;
+        assert_eq!(answer.status, 200, "{query}");
+        let apps = answer.body["apps"].as_array().unwrap().iter();
+        let found: Vec<_> = apps
+            .map(|app| app["id"].as_str().unwrap().to_owned())
+            .collect();
+        (found, answer.body["next_cursor"].clone())
+    };
+    for (query, expected) in [
+        ("name=SHOP", &ids[1..3]),
+        ("name=gr%C3%B6%C3%9F", &ids[3..]),
+        ("name=GR%C3%96", &ids[3..]),
+        ("name=p%25", &ids[2..3]),
+        ("name=_", &[]),
+        ("name=", &ids[..]),
+    ] {
+        assert_eq!(
+            found(query).await,
+            (expected.to_vec(), json!(null)),
+            "{query}"
+        );
+    }
+    let first = (ids[1..2].to_vec(), json!(ids[1]));
+    assert_eq!(found("name=shop&limit=1").await, first);
+    let query = format!("name=shop&limit=1&cursor={}", ids[1]);
+    assert_eq!(found(&query).await, (ids[2..3].to_vec(), json!(null)));
+}
+
 /// All apps, the newest first, in pages; a deleted one is gone at once, with all that it had.
 #[tokio::test]
 async fn apps_are_listed_and_deleted() {
