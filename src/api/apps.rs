@@ -24,7 +24,7 @@ use crate::{
     },
     app::App,
     apps,
-    error::Result,
+    error::{Error, Result},
 };
 
 /// The operations on apps.
@@ -78,6 +78,11 @@ impl Apps {
         )]
         limit: Query<u64>,
     ) -> Reply<ListResponse, KeyedQuery> {
+        // What no name can be is a mistake.
+        let is_name = |name: &String| !name.is_empty() && !name.contains('\0');
+        if !name.0.iter().all(is_name) {
+            return Err(Error::invalid("name", "must not be empty or contain NUL").into());
+        }
         let cursor: Option<AppId> = cursor.0.map(|Id(id)| id);
         let page = apps::list(app, name.0.as_deref(), cursor, limit.0).await?;
         Ok(Json(page.into()))
