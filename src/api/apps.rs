@@ -22,7 +22,7 @@ use crate::{
     },
     app::App,
     apps, devices,
-    error::Result,
+    error::{Error, Result},
 };
 
 /// The operations on apps.
@@ -76,6 +76,11 @@ impl Apps {
         )]
         limit: Query<u64>,
     ) -> Reply<ListResponse, KeyedQuery> {
+        // What no name can be is a mistake.
+        let is_name = |name: &String| !name.is_empty() && !name.contains('\0');
+        if !name.0.iter().all(is_name) {
+            return Err(Error::invalid("name", "must not be empty or contain NUL").into());
+        }
         let cursor: Option<AppId> = cursor.0.map(|Id(id)| id);
         let page = apps::list(app, name.0.as_deref(), cursor, limit.0).await?;
         Ok(Json(page.into()))

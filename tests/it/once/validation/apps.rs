@@ -364,7 +364,6 @@ async fn apps_are_found_by_a_part_of_their_name() {
         ("name=GR%C3%96", &ids[3..]),
         ("name=p%25", &ids[2..3]),
         ("name=_", &[]),
-        ("name=", &ids[..]),
     ] {
         assert_eq!(
             found(query).await,
