@@ -184,7 +184,7 @@ async fn keys_are_listed_in_pages() {
     }
 }
 
-/// Row 10: which keys are still in use is seen before one is ended, and no request waits for the note.
+/// Which keys are still in use is seen before one is ended, and no request waits for the note.
 #[tokio::test]
 async fn the_last_use_is_written_beside_the_requests() {
     let server = TestServer::start().await;
@@ -276,7 +276,7 @@ async fn an_unknown_app_has_no_keys() {
     }
 }
 
-/// Row 10: the old key works for a day beside the new one, then dies by itself; JWTPlus's way of asking, too.
+/// The old key works for a day beside the new one, then dies by itself; JWTPlus's way of asking, too.
 #[tokio::test]
 async fn a_replaced_key_works_until_its_deadline() {
     for how in ["body", "no body", "GET"] {

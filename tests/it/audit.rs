@@ -178,7 +178,7 @@ async fn what_was_not_done_is_not_recorded() {
     assert_eq!(news(&server).await, []);
 }
 
-/// Row 5: whoever looks into a theft finds who presented the token, once for a session.
+/// Whoever looks into a theft finds who presented the token, once for a session.
 #[tokio::test]
 async fn a_reuse_is_recorded() {
     let server = TestServer::start().await;

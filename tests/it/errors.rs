@@ -485,7 +485,7 @@ async fn preflights() {
     }
 }
 
-/// Row 23: an outage is 503 with Retry-After for a good key, whether it is in memory or not.
+/// An outage is 503 with Retry-After for a good key, whether it is in memory or not.
 #[tokio::test]
 async fn a_store_that_is_down_signs_nobody_out() {
     for outage in ["app in memory", "app not in memory", "store closed"] {

@@ -81,7 +81,7 @@ async fn take_over(server: &TestServer, name: &str) -> NodeId {
     node
 }
 
-/// Row 14: while one process has a job, no other runs it; and not for ever, should that one have died.
+/// While one process has a job, no other runs it; and not for ever, should that one have died.
 #[tokio::test]
 async fn a_job_is_run_by_one_process_at_a_time() {
     let server = TestServer::start().await;
@@ -112,7 +112,7 @@ async fn a_job_is_run_by_one_process_at_a_time() {
     assert_eq!(purge(&server).await, Some(0));
 }
 
-/// Row 14: at once, all of the work is done, and none of it twice.
+/// At once, all of the work is done, and none of it twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_share_the_work_of_one() {
     let server = TestServer::start().await;

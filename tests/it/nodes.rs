@@ -20,7 +20,7 @@ use crate::{
     support::{Answer, ROOT_KEY, TestApp, TestServer, engine, new_app, new_session},
 };
 
-/// Row 1 across servers: many present one token to all of them at once, and one wins.
+/// Across servers: many present one token to all of them at once, and one wins.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_all_servers_one_lets_a_token_win() {
     let servers = servers(3).await;
@@ -75,7 +75,7 @@ async fn a_session_may_walk_from_server_to_server() {
     clients.join_all().await;
 }
 
-/// Row 19 across servers: signed out at one, at once signed out at all, for renewals and for verifications.
+/// Across servers: signed out at one, at once signed out at all, for renewals and for verifications.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_logout_is_seen_by_all_servers_at_once() {
     let servers = servers(3).await;

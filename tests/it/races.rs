@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::support::{Answer, TestApp, TestServer, decode};
 
-/// Rows 1 and 5: many present one token at once; one wins, and the session is revoked as reused.
+/// Many present one token at once; one wins, and the session is revoked as reused.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_at_once_without_grace() {
     let server = TestServer::start().await;
@@ -34,7 +34,7 @@ async fn two_hundred_at_once_without_grace() {
     assert_eq!(revocation(&server, &first).await.as_deref(), Some("reuse"));
 }
 
-/// Row 18: within the grace all get the same successor, and nothing is revoked.
+/// Within the grace all get the same successor, and nothing is revoked.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_at_once_within_the_grace() {
     let server = TestServer::start().await;
@@ -64,7 +64,7 @@ async fn two_hundred_at_once_within_the_grace() {
     assert_eq!(next.status, 200, "{}", next.raw);
 }
 
-/// Row 19: after a logout was answered, nothing renews, whoever was first.
+/// After a logout was answered, nothing renews, whoever was first.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_logout_is_answered_nothing_renews() {
     let server = TestServer::start().await;
@@ -79,8 +79,15 @@ async fn after_a_logout_is_answered_nothing_renews() {
                 let token = token.clone();
                 async move { app.renew(&token).await }
             });
-            if round % 2 == 0 {
-                tokio::task::yield_now().await;
+            // The renewal is first in a third of the rounds, and in the others whichever comes first.
+            match round % 3 {
+                0 => {
+                    while !renewing.is_finished() {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                1 => tokio::task::yield_now().await,
+                _ => {}
             }
             let ended = app.logout(json!({"session_id": session})).await;
             assert_eq!(ended.body, json!({"status": "ok", "revoked": 1}));
@@ -97,7 +104,7 @@ async fn after_a_logout_is_answered_nothing_renews() {
             let late = app.renew(&token).await;
             assert_eq!(late.status, 400, "{}", late.raw);
         }
-        assert!(renewed_first <= rounds);
+        assert!(renewed_first >= rounds / 3, "{renewed_first}");
     }
 }
 

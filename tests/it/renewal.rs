@@ -161,7 +161,7 @@ async fn the_public_key_of_the_answer_verifies_both_tokens() {
     }
 }
 
-/// Row 17: the window has a fixed end, takes the immediate parent only, and is closed by the successor.
+/// The window has a fixed end, takes the immediate parent only, and is closed by the successor.
 #[tokio::test]
 async fn the_grace_is_for_the_immediate_parent_and_ends_on_time() {
     let server = TestServer::start().await;
@@ -206,7 +206,7 @@ async fn a_repeated_answer_counts_down() {
     assert_eq!(again.body["refresh_expires_in"], 7150);
 }
 
-/// Row 3: claims come from the store, also long after the auth token has expired.
+/// Claims come from the store, also long after the auth token has expired.
 #[tokio::test]
 async fn all_claims_are_carried_over_after_the_auth_token_expired() {
     let server = TestServer::start().await;
@@ -234,7 +234,7 @@ async fn all_claims_are_carried_over_after_the_auth_token_expired() {
     assert!(app.verifies(&second.auth_token()).await);
 }
 
-/// Rows 20 and 22: identity decides, within one second and over many generations.
+/// Identity decides, within one second and over many generations.
 #[tokio::test]
 async fn a_reuse_of_any_generation_is_seen_within_one_second() {
     let server = TestServer::start().await;
@@ -255,7 +255,7 @@ async fn a_reuse_of_any_generation_is_seen_within_one_second() {
     }
 }
 
-/// Row 22: for the whole life of the session, also after the old token itself has expired.
+/// For the whole life of the session, also after the old token itself has expired.
 #[tokio::test]
 async fn a_reuse_is_seen_after_the_old_token_expired() {
     let server = TestServer::start().await;
@@ -274,7 +274,7 @@ async fn a_reuse_is_seen_after_the_old_token_expired() {
         .assert_refused("refresh_token_revoked");
 }
 
-/// Row 22: a session is one row, whatever became of it.
+/// A session is one row, whatever became of it.
 #[tokio::test]
 async fn a_session_does_not_grow() {
     use entity::session;
@@ -292,7 +292,7 @@ async fn a_session_does_not_grow() {
     assert_eq!(count.unwrap(), 1);
 }
 
-/// Row 21: too early is refused with the time to wait, and revokes nothing; `nbf` and `exp` are exact.
+/// Too early is refused with the time to wait, and revokes nothing; `nbf` and `exp` are exact.
 #[tokio::test]
 async fn a_refresh_token_is_good_from_nbf_until_exp() {
     let server = TestServer::start().await;

@@ -78,7 +78,7 @@ async fn assert_live(app: &TestApp, answer: &Answer) -> Answer {
     renewed
 }
 
-/// Rows 2, 15 and 16: a key is published until verifiers have it, and kept until its last token is gone.
+/// A key is published until verifiers have it, and kept until its last token is gone.
 #[tokio::test]
 async fn a_graceful_rotation_from_end_to_end() {
     let server = TestServer::start().await;
@@ -142,7 +142,7 @@ async fn a_graceful_rotation_from_end_to_end() {
     assert_live(&app, &renewed).await;
 }
 
-/// Rows 11, 14, 15 and 16, whenever one looks: one key signs, verifiers knew it in time, and every live token verifies.
+/// Whenever one looks: one key signs, verifiers knew it in time, and every live token verifies.
 #[tokio::test]
 async fn the_rules_hold_at_any_time() {
     let server = TestServer::start().await;
@@ -183,7 +183,7 @@ async fn the_rules_hold_at_any_time() {
     assert!(seen.len() > 10, "{}", seen.len());
 }
 
-/// Row 14: nobody has to ask for it. To the second: published, signing without the job, removed.
+/// Nobody has to ask for it. To the second: published, signing without the job, removed.
 #[tokio::test]
 async fn the_job_rotates_by_the_period() {
     let server = TestServer::start().await;
@@ -216,7 +216,7 @@ async fn the_job_rotates_by_the_period() {
     assert_states(&server, &app, &[(&two, "active")]).await;
 }
 
-/// Row 15: a job that comes days late hurries nothing.
+/// A job that comes days late hurries nothing.
 #[tokio::test]
 async fn a_late_job_publishes_before_it_signs() {
     let server = TestServer::start().await;
@@ -273,7 +273,7 @@ async fn rotate_on_two(way: &str, seconds: i64) {
     }
 }
 
-/// Row 14: by the job, also past its lease, and by hand: one successor.
+/// By the job, also past its lease, and by hand: one successor.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_servers_make_one_successor() {
     rotate_on_two("job", DAY - LEAD).await;
@@ -281,7 +281,7 @@ async fn two_servers_make_one_successor() {
     rotate_on_two("hand", 10).await;
 }
 
-/// Row 14, at the moment when the app's next date is the same after a rotation as it was before.
+/// At the moment when the app's next date is the same after a rotation as it was before.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_servers_make_one_successor_of_the_same_schedule() {
     rotate_on_two("hand", DAY - 2 * LEAD).await;

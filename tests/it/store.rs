@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{ROOT_KEY, TestServer, decode, embedded, engine};
 
-/// Row 4: a commit that fails hands out nothing and uses up nothing.
+/// A commit that fails hands out nothing and uses up nothing.
 #[tokio::test]
 async fn nothing_is_answered_before_the_commit() {
     let server = TestServer::start().await;
@@ -34,7 +34,7 @@ async fn nothing_is_answered_before_the_commit() {
     assert_eq!(second.status, 200, "{}", second.raw);
 }
 
-/// Row 23: a store that does not answer in time is a 503, and nobody is logged out by it.
+/// A store that does not answer in time is a 503, and nobody is logged out by it.
 #[tokio::test]
 async fn a_store_that_is_locked_delays_and_loses_nothing() {
     let server = TestServer::start_with(|config| config.database_timeout_ms = 400).await;
@@ -75,7 +75,7 @@ async fn a_store_that_is_locked_delays_and_loses_nothing() {
     assert_eq!(second.status, 200, "{}", second.raw);
 }
 
-/// Row 7: what is on disk opens no session and signs no token.
+/// What is on disk opens no session and signs no token.
 #[tokio::test]
 async fn no_token_and_no_key_is_on_disk_in_clear() {
     let server = TestServer::start().await;
@@ -148,7 +148,7 @@ async fn content(db: &impl ConnectionTrait) -> Vec<u8> {
     content
 }
 
-/// Row 8: every look-up on the way of a request goes by an index.
+/// Every look-up on the way of a request goes by an index.
 #[tokio::test]
 async fn no_request_scans_the_sessions() {
     let server = TestServer::start().await;
@@ -186,7 +186,7 @@ async fn no_request_scans_the_sessions() {
     }
 }
 
-/// Row 9: listed while it can be renewed, whatever became of its auth token.
+/// Listed while it can be renewed, whatever became of its auth token.
 #[tokio::test]
 async fn a_session_is_listed_while_it_can_be_renewed() {
     let server = TestServer::start().await;

@@ -86,7 +86,7 @@ fn claims(answer: &Answer) -> Value {
     decode(&answer.auth_token()).1
 }
 
-/// Lengths are counted in characters. What is taken is what the token says; row 13 for addresses.
+/// Lengths are counted in characters. What is taken is what the token says; an IPv6 address and a long user agent are no failure.
 #[tokio::test]
 async fn sign() {
     let (server, app, _) = start().await;
@@ -123,7 +123,7 @@ async fn sign() {
     assert_eq!(app.sessions().await[0]["device_id"], ID);
 }
 
-/// Row 6: the registered claims are the server's, however they are spelled; any other is carried as it is.
+/// The registered claims are the server's, however they are spelled; any other is carried as it is.
 #[tokio::test]
 async fn custom_claims() {
     let (_server, app, _) = start().await;

@@ -58,7 +58,7 @@ fn verifies(jwk: &Map<String, Value>, algorithm: &str, token: &str) -> bool {
     jsonwebtoken::decode::<Value>(token, &key, &validation).is_ok()
 }
 
-/// Row 12: sign, verify, renew, show; and nothing private is shown.
+/// Sign, verify, renew, show; and nothing private is shown.
 #[tokio::test]
 async fn every_algorithm_signs_and_is_verified() {
     let server = TestServer::start().await;

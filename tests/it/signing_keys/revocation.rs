@@ -102,7 +102,7 @@ async fn an_emergency_kills_every_token() {
     }
 }
 
-/// Row 11: without the active key the next one signs at once: the published one, or one that is made.
+/// Without the active key the next one signs at once: the published one, or one that is made.
 #[tokio::test]
 async fn the_active_key_is_revoked() {
     let server = TestServer::start().await;
@@ -200,7 +200,7 @@ async fn what_is_not_there_is_not_revoked() {
     listed.assert_problem(404, "not_found");
 }
 
-/// Row 24: a mark ends what was issued before, to the millisecond, and touches no session.
+/// A mark ends what was issued before, to the millisecond, and touches no session.
 #[tokio::test]
 async fn a_flush_kills_every_token_that_was_issued() {
     let server = TestServer::start().await;
@@ -255,7 +255,7 @@ async fn a_flush_kills_every_token_that_was_issued() {
     unknown.assert_problem(404, "not_found");
 }
 
-/// Row 19: a process that has not seen it yet renews nothing that died by another: what it prepared is stale.
+/// A process that has not seen it yet renews nothing that died by another: what it prepared is stale.
 #[tokio::test]
 async fn what_another_process_ended_does_not_renew() {
     for how in ["flush", "emergency", "revoke", "delete"] {
@@ -370,7 +370,7 @@ async fn what_another_process_changed_does_not_end_a_session() {
     assert_eq!(second.body["expires_in"], 60);
 }
 
-/// Row 24: until now means until now; the clock need not have moved.
+/// Until now means until now; the clock need not have moved.
 #[tokio::test]
 async fn a_flush_kills_what_was_issued_in_the_same_millisecond() {
     let server = TestServer::start().await;

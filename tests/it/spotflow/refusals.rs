@@ -249,7 +249,7 @@ async fn a_device_that_loops_is_slowed_down() {
     limited(&again, "3600").await;
 }
 
-/// Row 23: an outage is 503 with Retry-After, whatever the token; it costs a device nothing.
+/// An outage is 503 with Retry-After, whatever the token; it costs a device nothing.
 #[tokio::test]
 async fn a_store_that_is_down_loses_no_device() {
     let server = TestServer::start().await;

@@ -223,7 +223,7 @@ async fn set_columns(server: &TestServer, columns: &str) {
         .unwrap();
 }
 
-/// Row 12: each type of key with each algorithm.
+/// Each type of key with each algorithm.
 #[tokio::test]
 async fn the_algorithm_is_one_of_the_key_type() {
     let (_server, create, _) = doors().await;
