@@ -9,7 +9,7 @@ use crate::{
     api::{
         app_objects::{AppInfoResponse, AppObject},
         auth::{AnyKey, SecretKey},
-        failure::{Failure, Keyed},
+        failure::{Failure, may},
         public_key_objects::PubKeysResponse,
         tag::Tag,
     },
@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct AppInfo;
 
-type Reply<T> = Result<Json<T>, Failure<Keyed>>;
+type Reply<T> = Result<Json<T>, Failure<(may::Key,)>>;
 
 #[OpenApi]
 impl AppInfo {

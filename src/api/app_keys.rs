@@ -17,7 +17,7 @@ use crate::{
         },
         auth::RootKey,
         body::{Body, MaybeBody},
-        failure::{Failure, KeyedChange, KeyedItem, KeyedItemChange, KeyedItemQuery},
+        failure::{Failure, may},
         tag::Tag,
         types::{Id, StatusResponse, default_limit},
     },
@@ -50,7 +50,7 @@ impl AppKeys {
         RootKey(actor): RootKey,
         app_id: Path<Id<AppId>>,
         body: MaybeBody<RotateKeyRequest>,
-    ) -> Reply<RotateKeyResponse, KeyedItemChange> {
+    ) -> Reply<RotateKeyResponse, (may::Key, may::Item, may::Body, may::Conflict)> {
         let Id(id) = app_id.0;
         Ok(Json(rotate(app, &actor, id, &body.0).await?))
     }
@@ -67,7 +67,7 @@ impl AppKeys {
         Data(app): Data<&Arc<App>>,
         RootKey(actor): RootKey,
         app_id: Path<Id<AppId>>,
-    ) -> Reply<RotateKeyResponse, KeyedChange> {
+    ) -> Reply<RotateKeyResponse, (may::Key, may::Item, may::Conflict)> {
         let Id(id) = app_id.0;
         Ok(Json(
             rotate(app, &actor, id, &RotateKeyRequest::default()).await?,
@@ -91,7 +91,7 @@ impl AppKeys {
             validator(minimum(value = "1"), maximum(value = "500"))
         )]
         limit: Query<u64>,
-    ) -> Reply<KeysResponse, KeyedItemQuery> {
+    ) -> Reply<KeysResponse, (may::Key, may::Item, may::Query)> {
         let Id(id) = app_id.0;
         let cursor: Option<AppKeyId> = cursor.0.map(|Id(id)| id);
         Ok(Json(keys::list(app, id, cursor, limit.0).await?.into()))
@@ -111,7 +111,7 @@ impl AppKeys {
         RootKey(actor): RootKey,
         app_id: Path<Id<AppId>>,
         body: Body<CreateKeyRequest>,
-    ) -> Reply<CreateKeyResponse, KeyedItemChange> {
+    ) -> Reply<CreateKeyResponse, (may::Key, may::Item, may::Body, may::Conflict)> {
         let (Id(id), request) = (app_id.0, body.value);
         let new = NewAppKey {
             kind: request.kind.into(),
@@ -140,7 +140,7 @@ impl AppKeys {
         RootKey(actor): RootKey,
         app_id: Path<Id<AppId>>,
         key_id: Path<Id<AppKeyId>>,
-    ) -> Reply<StatusResponse, KeyedItem> {
+    ) -> Reply<StatusResponse, (may::Key, may::Item)> {
         let (Id(id), Id(key)) = (app_id.0, key_id.0);
         keys::revoke(app, &actor, id, key).await?;
         Ok(Json(StatusResponse::ok()))

@@ -16,7 +16,7 @@ use crate::{
         auth::RootKey,
         body::Body,
         device_objects::DevicesResponse,
-        failure::{Failure, KeyedBody, KeyedItem, KeyedItemBody, KeyedItemQuery, KeyedQuery},
+        failure::{Failure, may},
         tag::Tag,
         types::{Id, StatusResponse, default_limit},
     },
@@ -47,7 +47,7 @@ impl Apps {
         Data(app): Data<&Arc<App>>,
         RootKey(actor): RootKey,
         body: Body<CreateRequest>,
-    ) -> Reply<CreateResponse, KeyedBody> {
+    ) -> Reply<CreateResponse, (may::Key, may::Body)> {
         let created = apps::create(app, &actor, body.value.0).await?;
         Ok(Json(created.into()))
     }
@@ -75,7 +75,7 @@ impl Apps {
             validator(minimum(value = "1"), maximum(value = "500"))
         )]
         limit: Query<u64>,
-    ) -> Reply<ListResponse, KeyedQuery> {
+    ) -> Reply<ListResponse, (may::Key, may::Query)> {
         // What no name can be is a mistake.
         let is_name = |name: &String| !name.is_empty() && !name.contains('\0');
         if !name.0.iter().all(is_name) {
@@ -101,7 +101,7 @@ impl Apps {
         RootKey(actor): RootKey,
         app_id: Path<Id<AppId>>,
         body: Body<UpdateRequest>,
-    ) -> Reply<StatusResponse, KeyedItemBody> {
+    ) -> Reply<StatusResponse, (may::Key, may::Item, may::Body)> {
         let Id(id) = app_id.0;
         apps::update(app, &actor, id, body.value.0).await?;
         Ok(Json(StatusResponse::ok()))
@@ -121,7 +121,7 @@ impl Apps {
         Data(app): Data<&Arc<App>>,
         RootKey(actor): RootKey,
         app_id: Path<Id<AppId>>,
-    ) -> Reply<StatusResponse, KeyedItem> {
+    ) -> Reply<StatusResponse, (may::Key, may::Item)> {
         let Id(id) = app_id.0;
         apps::delete(app, &actor, id).await?;
         Ok(Json(StatusResponse::ok()))
@@ -147,7 +147,7 @@ impl Apps {
             validator(minimum(value = "1"), maximum(value = "500"))
         )]
         limit: Query<u64>,
-    ) -> Reply<DevicesResponse, KeyedItemQuery> {
+    ) -> Reply<DevicesResponse, (may::Key, may::Item, may::Query)> {
         let (Id(id), cursor) = (app_id.0, cursor.0.map(|Id(id)| id));
         let page = devices::list(app, id, None, cursor, limit.0).await?;
         Ok(Json(page.into()))

@@ -10,7 +10,7 @@ use crate::{
     api::{
         body::Body,
         client::client,
-        failure::{Exchange, Failure},
+        failure::{Failure, may},
         session_objects::GrantResponse,
         tag::Tag,
         types::{Audience, Id, Written},
@@ -61,7 +61,7 @@ impl DeviceSessions {
         request: &Request,
         app_id: Path<Id<AppId>>,
         body: Body<DeviceSessionRequest>,
-    ) -> Result<Written<GrantResponse>, Failure<Exchange>> {
+    ) -> Result<Written<GrantResponse>, Failure<(may::DeviceToken, may::Item, may::Body)>> {
         let Id(id) = app_id.0;
         let loaded = app.load(id).await?.ok_or(Error::NotFound("app"))?;
         let DeviceSessionRequest {

@@ -14,7 +14,7 @@ use crate::{
             DeviceObject, DevicesResponse, PushFeedbackRequest, PushFeedbackResponse,
             PushTargetsResponse, UpdateDeviceRequest,
         },
-        failure::{Failure, KeyedBody, KeyedItem, KeyedItemBody, KeyedItemQuery, KeyedQuery},
+        failure::{Failure, may},
         item::Item,
         session_objects::LogoutResponse,
         tag::Tag,
@@ -55,7 +55,7 @@ impl Devices {
             validator(minimum(value = "1"), maximum(value = "500"))
         )]
         limit: Query<u64>,
-    ) -> Reply<DevicesResponse, KeyedItemQuery> {
+    ) -> Reply<DevicesResponse, (may::Key, may::Item, may::Query)> {
         let cursor = cursor.0.map(|Id(id)| id);
         let sub = sub.0.as_ref().map(|Subject(sub)| sub.as_str());
         let page = devices::list(app, caller.app.app.id, sub, cursor, limit.0).await?;
@@ -73,7 +73,7 @@ impl Devices {
         Data(app): Data<&Arc<App>>,
         SecretKey(caller): SecretKey,
         device_id: Item<Id<DeviceId>>,
-    ) -> Reply<DeviceObject, KeyedItem> {
+    ) -> Reply<DeviceObject, (may::Key, may::Item)> {
         let Id(id) = device_id.0;
         let device = devices::show(app, caller.app.app.id, id).await?;
         Ok(Json(device.into()))
@@ -91,7 +91,7 @@ impl Devices {
         SecretKey(caller): SecretKey,
         device_id: Item<Id<DeviceId>>,
         body: Body<UpdateDeviceRequest>,
-    ) -> Reply<DeviceObject, KeyedItemBody> {
+    ) -> Reply<DeviceObject, (may::Key, may::Item, may::Body)> {
         let Id(id) = device_id.0;
         let changes = body.value.changes();
         let device = devices::update(app, &caller, id, changes).await?;
@@ -111,7 +111,7 @@ impl Devices {
         Data(app): Data<&Arc<App>>,
         SecretKey(caller): SecretKey,
         device_id: Item<Id<DeviceId>>,
-    ) -> Reply<LogoutResponse, KeyedItem> {
+    ) -> Reply<LogoutResponse, (may::Key, may::Item)> {
         let Id(id) = device_id.0;
         let revoked = devices::delete(app, &caller, id).await?;
         Ok(Json(LogoutResponse::of(revoked)))
@@ -131,7 +131,7 @@ impl Devices {
         Data(app): Data<&Arc<App>>,
         SecretKey(caller): SecretKey,
         device_id: Item<Id<DeviceId>>,
-    ) -> Reply<LogoutResponse, KeyedItem> {
+    ) -> Reply<LogoutResponse, (may::Key, may::Item)> {
         let Id(id) = device_id.0;
         let revoked = devices::revoke(app, &caller, id).await?;
         Ok(Json(LogoutResponse::of(revoked)))
@@ -159,7 +159,7 @@ impl Devices {
             validator(minimum(value = "1"), maximum(value = "500"))
         )]
         limit: Query<u64>,
-    ) -> Reply<PushTargetsResponse, KeyedQuery> {
+    ) -> Reply<PushTargetsResponse, (may::Key, may::Query)> {
         let (Subject(sub), cursor) = (&sub.0, cursor.0.map(|Id(id)| id));
         let page = devices::push_targets(app, caller.app.app.id, sub, cursor, limit.0).await?;
         Ok(Json(page.into()))
@@ -178,7 +178,7 @@ impl Devices {
         Data(app): Data<&Arc<App>>,
         SecretKey(caller): SecretKey,
         body: Body<PushFeedbackRequest>,
-    ) -> Reply<PushFeedbackResponse, KeyedBody> {
+    ) -> Reply<PushFeedbackResponse, (may::Key, may::Body)> {
         let tokens = body.value.tokens();
         Ok(Json(
             devices::unregister(app, &caller, &tokens).await?.into(),

@@ -1,6 +1,6 @@
 //! Which errors an operation may have, as the OpenAPI document shows them.
 
-use std::marker::PhantomData;
+use std::{collections::BTreeSet, marker::PhantomData};
 
 use poem::http::StatusCode;
 use poem_openapi::{
@@ -17,63 +17,70 @@ use crate::{
     error::Error,
 };
 
-/// The statuses that an operation may fail with.
+/// The statuses that an operation may fail with: those of what it takes and does, a tuple of the types in [`may`].
 pub trait Statuses: Send + Sync + 'static {
-    /// In ascending order.
-    const LIST: &'static [u16];
+    /// Without 500, which each may fail with.
+    const LISTS: &[&[u16]];
 }
 
-macro_rules! statuses {
-    ($($(#[$doc:meta])* $name:ident: [$($status:literal),*])*) => {$(
-        $(#[$doc])*
-        #[derive(Debug)]
-        pub struct $name;
+/// What may fail.
+pub mod may {
+    macro_rules! parts {
+        ($($(#[$doc:meta])* $name:ident: [$($status:literal),*])*) => {$(
+            $(#[$doc])*
+            #[derive(Debug)]
+            pub enum $name {}
 
-        impl Statuses for $name {
-            const LIST: &'static [u16] = &[$($status),*];
+            impl super::Part for $name {
+                const LIST: &[u16] = &[$($status),*];
+            }
+        )*};
+    }
+
+    parts! {
+        /// To ask the store.
+        Store: [503]
+        /// To show a key.
+        Key: [403, 503]
+        /// To show a credential where a missing or wrong one has a status of its own.
+        Credential: [401, 403, 503]
+        /// To show a registration token.
+        DeviceToken: [403, 410, 412, 503]
+        /// To name something in the path.
+        Item: [404]
+        /// To send parameters.
+        Query: [400]
+        /// To send a body.
+        Body: [400, 413, 415]
+        /// To be counted.
+        Counted: [429]
+        /// To be in conflict with what there is, or with what others change.
+        Conflict: [409]
+        /// To be about a device that is disabled, where that has a status of its own.
+        Locked: [423]
+    }
+}
+
+/// One of the types in [`may`].
+pub trait Part: Send + Sync + 'static {
+    const LIST: &[u16];
+}
+
+macro_rules! tuples {
+    ($($($part:ident)*;)*) => {$(
+        impl<$($part: Part),*> Statuses for ($($part,)*) {
+            const LISTS: &[&[u16]] = &[$($part::LIST),*];
         }
     )*};
 }
 
-statuses! {
-    /// Needs no key and no store.
-    Open: [500]
-    /// Needs no key, but names an app.
-    OpenApp: [404, 500, 503]
-    /// Asks the store.
-    Health: [500, 503]
-    /// Needs a key.
-    Keyed: [403, 500, 503]
-    /// Needs a key, and takes parameters.
-    KeyedQuery: [400, 403, 500, 503]
-    /// Needs a key, and takes a body.
-    KeyedBody: [400, 403, 413, 415, 500, 503]
-    /// Needs a key, takes a body, and may be in conflict with what there is.
-    KeyedBodyChange: [400, 403, 409, 413, 415, 500, 503]
-    /// Needs a key, and names something.
-    KeyedItem: [403, 404, 500, 503]
-    /// Needs a key, names something, and takes parameters.
-    KeyedItemQuery: [400, 403, 404, 500, 503]
-    /// Needs a key, and changes something that others may be changing.
-    KeyedChange: [403, 404, 409, 500, 503]
-    /// Needs a key, names something, and takes a body.
-    KeyedItemBody: [400, 403, 404, 413, 415, 500, 503]
-    /// Needs a key, names something, takes a body, and may be in conflict with what there is.
-    KeyedItemChange: [400, 403, 404, 409, 413, 415, 500, 503]
-    /// Needs a key within its body, and is counted.
-    BodyKeyed: [400, 401, 403, 413, 415, 429, 500, 503]
-    /// Needs a key within its body, names something, and may be in conflict with something.
-    BodyKeyedChange: [400, 401, 403, 404, 409, 413, 415, 500, 503]
-    /// Needs an auth token, and a header.
-    Signed: [400, 401, 403, 500, 503]
-    /// Needs an auth token, a header, and a body, and is counted.
-    SignedBody: [400, 401, 403, 413, 415, 429, 500, 503]
-    /// Takes a registration token, which it refreshes.
-    Refresh: [400, 403, 410, 412, 413, 415, 500, 503]
-    /// Takes a registration token, and names an app.
-    Exchange: [400, 403, 404, 410, 412, 413, 415, 500, 503]
-    /// Needs a key, and registers a device.
-    Registration: [400, 403, 404, 409, 413, 415, 423, 500, 503]
+tuples! {
+    ;
+    A;
+    A B;
+    A B C;
+    A B C D;
+    A B C D E;
 }
 
 /// An error of an operation that may fail with the statuses `S`.
@@ -116,8 +123,10 @@ impl<S: Statuses> ApiResponse for Failure<S> {
             }],
             headers: Vec::new(),
         };
+        let all = S::LISTS.iter().copied().flatten().copied();
+        let statuses: BTreeSet<_> = all.chain([500]).collect();
         MetaResponses {
-            responses: S::LIST.iter().map(response).collect(),
+            responses: statuses.iter().map(response).collect(),
         }
     }
 

@@ -8,7 +8,7 @@ use poem_openapi::{ApiResponse, OpenApi, param::Path, payload::Json};
 
 use crate::{
     api::{
-        failure::{Failure, OpenApp},
+        failure::{Failure, may},
         tag::Tag,
         types::{Id, JsonObject},
     },
@@ -65,7 +65,7 @@ impl Jwks {
         Data(app): Data<&Arc<App>>,
         request: &Request,
         app_id: Path<Id<AppId>>,
-    ) -> Result<JwksResponse, Failure<OpenApp>> {
+    ) -> Result<JwksResponse, Failure<(may::Item, may::Store)>> {
         let Id(id) = app_id.0;
         let (loaded, is_fresh) = app.load_public(id).await?;
         let loaded = loaded.ok_or(Error::NotFound("app"))?;

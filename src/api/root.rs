@@ -15,7 +15,7 @@ use crate::{
     api::{
         auth::RootKey,
         body::MaybeBody,
-        failure::{Failure, Keyed, KeyedBodyChange, KeyedItem, KeyedQuery},
+        failure::{Failure, may},
         tag::Tag,
         types::{Id, StatusResponse, default_limit},
     },
@@ -123,7 +123,7 @@ impl Root {
         Data(app): Data<&Arc<App>>,
         RootKey(actor): RootKey,
         body: MaybeBody<RotateRootRequest>,
-    ) -> Reply<RotateRootResponse, KeyedBodyChange> {
+    ) -> Reply<RotateRootResponse, (may::Key, may::Body, may::Conflict)> {
         let key = root_key::rotate(app, &actor, body.0.overlap).await?;
         Ok(Json(RotateRootResponse::of(key.reveal())))
     }
@@ -139,7 +139,7 @@ impl Root {
         &self,
         Data(app): Data<&Arc<App>>,
         RootKey(actor): RootKey,
-    ) -> Reply<RotateRootResponse, Keyed> {
+    ) -> Reply<RotateRootResponse, (may::Key,)> {
         let key = root_key::rotate(app, &actor, 0).await?;
         Ok(Json(RotateRootResponse::of(key.reveal())))
     }
@@ -153,7 +153,7 @@ impl Root {
         Data(app): Data<&Arc<App>>,
         RootKey(actor): RootKey,
         app_id: Path<Id<AppId>>,
-    ) -> Reply<StatusResponse, KeyedItem> {
+    ) -> Reply<StatusResponse, (may::Key, may::Item)> {
         let Id(id) = app_id.0;
         apps::flush(app, &actor, id).await?;
         Ok(Json(StatusResponse::ok()))
@@ -179,7 +179,7 @@ impl Root {
             validator(minimum(value = "1"), maximum(value = "500"))
         )]
         limit: Query<u64>,
-    ) -> Reply<AuditResponse, KeyedQuery> {
+    ) -> Reply<AuditResponse, (may::Key, may::Query)> {
         let since = since.0.map(|since| {
             Timestamp::from_rfc3339(&since)
                 .ok_or_else(|| Error::invalid("since", "must be a time in RFC 3339"))
@@ -198,7 +198,7 @@ impl Root {
         &self,
         Data(app): Data<&Arc<App>>,
         _root: RootKey,
-    ) -> Reply<StatsResponse, Keyed> {
+    ) -> Reply<StatsResponse, (may::Key,)> {
         let now = app.clock.now();
         let jobs = lease::list(&app.store.reader).await.map_err(Error::from)?;
         Ok(Json(StatsResponse {

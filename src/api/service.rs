@@ -11,7 +11,7 @@ use poem_openapi::{
 
 use crate::{
     api::{
-        failure::{Failure, Health, Open},
+        failure::{Failure, may},
         refused::Refused,
         tag::Tag,
         types::StatusResponse,
@@ -40,7 +40,7 @@ impl Service {
         operation_id = "ping",
         tag = "Tag::Service"
     )]
-    async fn ping(&self) -> Result<PlainText<&'static str>, Failure<Open>> {
+    async fn ping(&self) -> Result<PlainText<&'static str>, Failure<()>> {
         Ok(PlainText("pong"))
     }
 
@@ -54,7 +54,7 @@ impl Service {
     async fn health(
         &self,
         Data(app): Data<&Arc<App>>,
-    ) -> Result<Json<HealthResponse>, Failure<Health>> {
+    ) -> Result<Json<HealthResponse>, Failure<(may::Store,)>> {
         app.ping().await.map_err(Refused::StoreDown)?;
         Ok(Json(HealthResponse::example()))
     }
@@ -66,7 +66,7 @@ impl Service {
         operation_id = "livez",
         tag = "Tag::Service"
     )]
-    async fn livez(&self) -> Result<Json<StatusResponse>, Failure<Open>> {
+    async fn livez(&self) -> Result<Json<StatusResponse>, Failure<()>> {
         Ok(Json(StatusResponse::ok()))
     }
 
@@ -80,7 +80,7 @@ impl Service {
     async fn readyz(
         &self,
         Data(app): Data<&Arc<App>>,
-    ) -> Result<Json<StatusResponse>, Failure<Health>> {
+    ) -> Result<Json<StatusResponse>, Failure<(may::Store,)>> {
         if app.stopping.is_cancelled() {
             return Err(Refused::Stopping.into());
         }

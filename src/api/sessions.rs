@@ -12,7 +12,7 @@ use crate::{
         auth::{AnyKey, SecretKey},
         body::Body,
         client::client,
-        failure::{Failure, KeyedBody, KeyedItemBody},
+        failure::{Failure, may},
         item::Item,
         session_objects::{
             AmendRequest, GetSessionRequest, GetSessionResponse, GrantResponse, LogoutRequest,
@@ -45,7 +45,7 @@ impl Sessions {
         Data(app): Data<&Arc<App>>,
         SecretKey(caller): SecretKey,
         body: Body<SignRequest>,
-    ) -> Result<Written<GrantResponse>, Failure<KeyedBody>> {
+    ) -> Result<Written<GrantResponse>, Failure<(may::Key, may::Body)>> {
         if body.bytes > MAX_CLAIM_BYTES {
             return Err(Error::invalid("", "the body must have at most 16 KiB").into());
         }
@@ -76,7 +76,7 @@ impl Sessions {
         request: &Request,
         AnyKey(caller): AnyKey,
         body: Body<RenewRequest>,
-    ) -> Result<Written<GrantResponse>, Failure<KeyedBody>> {
+    ) -> Result<Written<GrantResponse>, Failure<(may::Key, may::Body)>> {
         let RenewRequest {
             refresh_token,
             ip,
@@ -103,7 +103,7 @@ impl Sessions {
         Data(app): Data<&Arc<App>>,
         AnyKey(caller): AnyKey,
         body: Body<VerifyRequest>,
-    ) -> Reply<VerifyResponse, KeyedBody> {
+    ) -> Reply<VerifyResponse, (may::Key, may::Body)> {
         let verified = Box::pin(sessions::verify(app, &caller.app, &body.value.token)).await?;
         Ok(Json(verified.into()))
     }
@@ -119,7 +119,7 @@ impl Sessions {
         Data(app): Data<&Arc<App>>,
         AnyKey(caller): AnyKey,
         body: Body<LogoutRequest>,
-    ) -> Reply<LogoutResponse, KeyedBody> {
+    ) -> Reply<LogoutResponse, (may::Key, may::Body)> {
         Ok(Json(end(app, &caller, body.value).await?))
     }
 
@@ -134,7 +134,7 @@ impl Sessions {
         Data(app): Data<&Arc<App>>,
         AnyKey(caller): AnyKey,
         body: Body<LogoutRequest>,
-    ) -> Reply<LogoutResponse, KeyedBody> {
+    ) -> Reply<LogoutResponse, (may::Key, may::Body)> {
         Ok(Json(end(app, &caller, body.value).await?))
     }
 
@@ -151,7 +151,7 @@ impl Sessions {
         Data(app): Data<&Arc<App>>,
         SecretKey(caller): SecretKey,
         body: Body<GetSessionRequest>,
-    ) -> Reply<GetSessionResponse, KeyedBody> {
+    ) -> Reply<GetSessionResponse, (may::Key, may::Body)> {
         let GetSessionRequest { sub, cursor, limit } = body.value;
         let cursor: Option<SessionId> = cursor.map(|Id(id)| id);
         let page = sessions::list(app, &caller.app, &sub, cursor, limit).await?;
@@ -172,7 +172,7 @@ impl Sessions {
         SecretKey(caller): SecretKey,
         session_id: Item<Id<SessionId>>,
         body: Body<AmendRequest>,
-    ) -> Reply<StatusResponse, KeyedItemBody> {
+    ) -> Reply<StatusResponse, (may::Key, may::Item, may::Body)> {
         let AmendRequest { personal, custom } = body.value;
         let mut changes = Map::new();
         match personal {

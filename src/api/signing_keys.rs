@@ -9,7 +9,7 @@ use poem_openapi::{Enum, Object, OpenApi, param::Path, payload::Json, types::Exa
 use crate::{
     api::{
         auth::RootKey,
-        failure::{Failure, KeyedChange, KeyedItem},
+        failure::{Failure, may},
         tag::Tag,
         types::{Id, StatusResponse},
     },
@@ -106,7 +106,7 @@ impl SigningKeys {
         Data(app): Data<&Arc<App>>,
         RootKey(actor): RootKey,
         app_id: Path<Id<AppId>>,
-    ) -> Reply<RotateSigningKeyResponse, KeyedChange> {
+    ) -> Reply<RotateSigningKeyResponse, (may::Key, may::Item, may::Conflict)> {
         let Id(id) = app_id.0;
         let (key_id, activates_at) = signing::rotate(app, &actor, id).await?;
         Ok(Json(RotateSigningKeyResponse {
@@ -129,7 +129,7 @@ impl SigningKeys {
         Data(app): Data<&Arc<App>>,
         RootKey(actor): RootKey,
         app_id: Path<Id<AppId>>,
-    ) -> Reply<RotatePkiResponse, KeyedChange> {
+    ) -> Reply<RotatePkiResponse, (may::Key, may::Item, may::Conflict)> {
         let Id(id) = app_id.0;
         Ok(Json(rotate_pki(app, &actor, id).await?))
     }
@@ -146,7 +146,7 @@ impl SigningKeys {
         Data(app): Data<&Arc<App>>,
         RootKey(actor): RootKey,
         app_id: Path<Id<AppId>>,
-    ) -> Reply<RotatePkiResponse, KeyedChange> {
+    ) -> Reply<RotatePkiResponse, (may::Key, may::Item, may::Conflict)> {
         let Id(id) = app_id.0;
         Ok(Json(rotate_pki(app, &actor, id).await?))
     }
@@ -165,7 +165,7 @@ impl SigningKeys {
         RootKey(actor): RootKey,
         app_id: Path<Id<AppId>>,
         key_id: Path<Id<SigningKeyId>>,
-    ) -> Reply<StatusResponse, KeyedChange> {
+    ) -> Reply<StatusResponse, (may::Key, may::Item, may::Conflict)> {
         let (Id(id), Id(key)) = (app_id.0, key_id.0);
         signing::revoke(app, &actor, id, key).await?;
         Ok(Json(StatusResponse::ok()))
@@ -182,7 +182,7 @@ impl SigningKeys {
         Data(app): Data<&Arc<App>>,
         _root: RootKey,
         app_id: Path<Id<AppId>>,
-    ) -> Reply<SigningKeysResponse, KeyedItem> {
+    ) -> Reply<SigningKeysResponse, (may::Key, may::Item)> {
         let (Id(id), now) = (app_id.0, app.clock.now());
         let loaded = app.load(id).await?.ok_or(Error::NotFound("app"))?;
         Ok(Json(SigningKeysResponse::of(&loaded.keyring, now)))

@@ -227,3 +227,7 @@ fn ended(state: State, gone_at: Timestamp, now: Timestamp) -> State {
 #[cfg(test)]
 #[path = "schedule_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "schedule_year_tests.rs"]
+mod year_tests;

@@ -19,7 +19,7 @@ use crate::{
         auth::{bare, state},
         body::Body,
         cors,
-        failure::{Failure, Signed, SignedBody},
+        failure::{Failure, may},
         tag::Tag,
         types::JsonObject,
     },
@@ -99,7 +99,7 @@ impl Kecak {
         #[oai(name = "Referer")]
         referer: Header<String>,
         body: Body<FcmTokenRequest>,
-    ) -> Reply<FcmTokenResponse, SignedBody> {
+    ) -> Reply<FcmTokenResponse, (may::Credential, may::Body, may::Counted)> {
         check_referer(&bearer.app.app, &referer.0)?;
         cors::show(request, &bearer.app.app);
         let FcmTokenRequest {
@@ -130,7 +130,7 @@ impl Kecak {
         /// Your server's host. Where the app has `allowed_origins`, a URL of one of them.
         #[oai(name = "Referer")]
         referer: Header<String>,
-    ) -> Reply<CheckTokenResponse, Signed> {
+    ) -> Reply<CheckTokenResponse, (may::Credential, may::Query)> {
         check_referer(&bearer.app.app, &referer.0)?;
         cors::show(request, &bearer.app.app);
         Ok(Json(CheckTokenResponse::of(&bearer)))

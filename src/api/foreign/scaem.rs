@@ -9,7 +9,7 @@ use crate::{
     api::{
         auth::{RootKey, presented, state},
         body::Body,
-        failure::{Failure, KeyedItemChange},
+        failure::{Failure, may},
         tag::Tag,
         types::JsonObject,
     },
@@ -26,7 +26,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Scaem;
 
-type Reply<T> = Result<Json<T>, Failure<KeyedItemChange>>;
+type Reply<T> = Result<Json<T>, Failure<(may::Key, may::Item, may::Body, may::Conflict)>>;
 
 /// The current token of an application, as `<key>` or `api_key|<key>`, bare or as Bearer.
 #[derive(SecurityScheme)]

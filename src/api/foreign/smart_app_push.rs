@@ -17,7 +17,7 @@ use crate::{
         body::Body,
         cors,
         device_objects::PlatformName,
-        failure::{BodyKeyed, BodyKeyedChange, Failure, Statuses},
+        failure::{Failure, Statuses, may},
         refused::Refused,
         tag::Tag,
         types::JsonObject,
@@ -141,7 +141,7 @@ impl SmartAppPush {
         Data(app): Data<&Arc<App>>,
         request: &Request,
         body: Body<EventRequest>,
-    ) -> Reply<EventResponse, BodyKeyed> {
+    ) -> Reply<EventResponse, (may::Credential, may::Body, may::Counted)> {
         let event = body.value;
         let caller = authenticated(app, request, &event.tenant_id, &event.api_key).await?;
         let sighting = event.sighting()?;
@@ -170,7 +170,7 @@ impl SmartAppPush {
         Data(app): Data<&Arc<App>>,
         request: &Request,
         body: Body<SwapRequest>,
-    ) -> Reply<SwapResponse, BodyKeyedChange> {
+    ) -> Reply<SwapResponse, (may::Credential, may::Item, may::Body, may::Conflict)> {
         let swap = body.value;
         let caller = authenticated(app, request, &swap.tenant_id, &swap.api_key).await?;
         let swap = swap.into_swap()?;

@@ -11,7 +11,7 @@ use crate::{
     api::{
         auth::WorkspaceKey,
         body::ForeignBody,
-        failure::{Failure, Refresh, Registration},
+        failure::{Failure, may},
         refused::Refused,
         tag::Tag,
         types::JsonObject,
@@ -117,7 +117,7 @@ impl RefreshRegistration {
         &self,
         Data(app): Data<&Arc<App>>,
         ForeignBody(request): ForeignBody<RegistrationRefreshRequest>,
-    ) -> Result<RefreshReply, Failure<Refresh>> {
+    ) -> Result<RefreshReply, Failure<(may::DeviceToken, may::Body)>> {
         let refreshed = registration::refresh(app, &request.registration_token).await?;
         let reply = match refreshed.is_repeated {
             true => RefreshReply::Replaced,
@@ -143,7 +143,10 @@ impl CreateRegistration {
         Data(app): Data<&Arc<App>>,
         WorkspaceKey(caller): WorkspaceKey,
         ForeignBody(request): ForeignBody<RegistrationTokenRequest>,
-    ) -> Result<Json<RegistrationTokenResponse>, Failure<Registration>> {
+    ) -> Result<
+        Json<RegistrationTokenResponse>,
+        Failure<(may::Key, may::Item, may::Body, may::Conflict, may::Locked)>,
+    > {
         let new = NewRegistration {
             client_id: request.device_id,
             expires_at: expiration(request.expiration_time.as_deref())?,
