@@ -6,6 +6,7 @@ use std::{collections::HashMap, marker::PhantomData, sync::Arc, time::Instant};
 use entity::RequestId;
 use poem::{
     Endpoint, IntoResponse, PathPattern, Request, Response,
+    error::NotFoundError,
     http::{HeaderValue, Method, header},
 };
 use store::deadline;
@@ -91,9 +92,16 @@ impl<W: Ways, E: Endpoint> Edge<W, E> {
                 }
             }
             Err(error) => {
+                let pattern = error.data::<PathPattern>().cloned();
+                let is_elsewhere = |pattern: &PathPattern| !self.table.0.contains_key(&*pattern.0);
+                // A method that nobody defined, on a path on which there is nothing.
+                let error = match pattern.as_ref().is_some_and(is_elsewhere) {
+                    true => NotFoundError.into(),
+                    false => error,
+                };
                 let mut response = failed::<W>(&error, &name);
-                if let Some(pattern) = error.data::<PathPattern>() {
-                    response.set_data(pattern.clone());
+                if let Some(pattern) = pattern {
+                    response.set_data(pattern);
                 }
                 response
             }

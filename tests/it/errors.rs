@@ -67,8 +67,11 @@ async fn unknown_paths_and_methods_are_problems() {
     let unknown = "/nothing /ping/ /root /root/ /app /app/ /docs/nothing.js /app/ID/ /app/ID/nothing \
                    /app/ID/sign/ /app/ID/sessions /app/ID/sessions/ /app/ID/.well-known /app/ID/.well-known/";
     for path in unknown.split(' ') {
-        let answer = app.backend().get(&path.replace("ID", &app.id)).await;
-        assert_problem(&answer, 404, "not_found", path);
+        let path = path.replace("ID", &app.id);
+        for method in ["GET", "OPTIONS", "BREW"] {
+            let answer = call(&app.backend(), &format!("{method} {path}")).await;
+            assert_problem(&answer, 404, "not_found", &path);
+        }
     }
     let posted = "GET /app/ID/sign|HEAD /app/ID/sign|BREW /app/ID/renew|PUT /root/create";
     let got = "POST /app/ID/pub-keys|DELETE /root/list|OPTIONS /ping|TRACE /openapi.json";
