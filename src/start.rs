@@ -15,6 +15,10 @@ use crate::{
     master::{self, MasterKeyFault, MasterKeys},
 };
 
+/// The last table of the first migration. On an engine where each table is made by itself, another process may be making them: with this
+/// one, all are there that are asked below.
+const LAST_TABLE: &str = "setting";
+
 /// An app that was opened, and what must be shown this once.
 #[derive(Debug)]
 pub struct Opened {
@@ -142,7 +146,7 @@ async fn master_keys(
     );
     let found = MasterKeys::find(data_dir, given, previous)?;
     // A fresh store has no tables yet.
-    let has_tables = store.has_table("signing_key").await?;
+    let has_tables = store.has_table(LAST_TABLE).await?;
     if missing == Missing::Refuse && !has_tables {
         return Err(StartError::NoTables);
     }

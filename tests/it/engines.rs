@@ -8,7 +8,7 @@ use std::{
 use crate::support::engine;
 
 /// Tests that run at once on a server: most of the time each waits for the server.
-const THREADS: &str = "8";
+const THREADS: &str = "6";
 
 /// Runs this whole binary again for each engine that `RENEWD_TEST_DATABASE_URLS` names: URLs of servers on which databases
 /// may be made, separated by spaces; those of the nodes of a cluster, by commas. An engine that does not answer is a failure.

@@ -249,6 +249,7 @@ async fn a_restart_loses_nothing() {
 async fn changes_of_another_process_are_followed() {
     let server = TestServer::start().await;
     let app = server.app().await;
+    let other = server.second_process().await;
     let shown = async || {
         let shown = app.backend().get(&format!("/app/{}", app.id)).await;
         shown.body["app"]["token_expiry"].clone()
@@ -261,7 +262,6 @@ async fn changes_of_another_process_are_followed() {
         .unwrap();
     assert_eq!(shown().await, 3600);
 
-    let other = server.second_process().await;
     let body = json!({"token_expire": 60});
     let changed = other.root().patch(&format!("/root/{}", app.id), body).await;
     assert_eq!(changed.body, json!({"status": "ok"}));

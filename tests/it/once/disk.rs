@@ -177,7 +177,12 @@ fn a_loss_of_power() {
     // So that the power fails between a write and its sync.
     site.disk.slow_down(15).unwrap();
     let mut lost = 0;
-    for round in 0..6 {
+    for round in 0.. {
+        if round >= 6 && lost > 0 {
+            break;
+        }
+        // A loss that loses nothing is none. On a busy machine one may come just after a sync; not each of thirty.
+        assert!(round < 30);
         let loss = if round % 2 == 0 {
             Loss::All
         } else {
@@ -197,7 +202,7 @@ fn a_loss_of_power() {
                     }
                 });
             }
-            thread::sleep(Duration::from_millis(400 + 50 * round));
+            thread::sleep(Duration::from_millis(400 + 50 * (round % 6)));
             site.kill();
             killed.store(true, Ordering::SeqCst);
         });
@@ -206,10 +211,10 @@ fn a_loss_of_power() {
         let client = site.client();
         for told in &mut told {
             told.check(&client);
+            // For the next round.
+            told.sign(&client);
         }
     }
-    // Else it was no loss of power.
-    assert!(lost > 0);
 }
 
 /// A real one, too, for which the test runs itself again where it may mount one: nobody else sees that.
