@@ -10,11 +10,8 @@ use store::Tls;
 
 mod declared;
 
-pub use self::declared::Declared;
+pub use self::declared::{DEFAULTS, Declared};
 use crate::database_url;
-
-/// The documented defaults, which are the program's own and declare every setting.
-pub const DEFAULTS: &str = include_str!("../renewd.default.toml");
 
 /// The effective settings: the type of each, and its bounds. Its default and its documentation are in `renewd.default.toml`, from
 /// which the command line makes its flag.

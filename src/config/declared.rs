@@ -3,7 +3,8 @@
 
 use toml::{Table, Value};
 
-use super::DEFAULTS;
+/// The documented defaults, which are the program's own and declare every setting.
+pub const DEFAULTS: &str = include_str!("../../renewd.default.toml");
 
 /// A setting, as the file of the defaults declares it.
 #[derive(Clone, Debug)]
