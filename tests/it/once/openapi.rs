@@ -32,6 +32,38 @@ async fn the_committed_document_is_the_one_that_is_served() {
     assert!(served.raw == COMMITTED.trim_end(), "openapi.json is stale");
 }
 
+/// Swagger UI shows the sections in this order: what every user needs first, other systems last.
+#[test]
+fn sessions_and_keys_come_first() {
+    let document = document();
+    let tags = document["tags"].as_array().unwrap().iter();
+    let tags: Vec<_> = tags.map(|tag| tag["name"].as_str().unwrap()).collect();
+    let expected = [
+        "Sessions",
+        "Keys",
+        "Devices",
+        "Administration",
+        "Service",
+        "SmartAppPush",
+        "Kecak",
+        "Scaem",
+        "Spotflow",
+    ];
+    assert_eq!(tags, expected);
+}
+
+#[test]
+fn a_change_says_what_null_removes() {
+    let document = document();
+    let schemas = &document["components"]["schemas"];
+    let description = schemas["UpdateRequest"]["description"].as_str().unwrap();
+    for (name, property) in schemas["CreateRequest"]["properties"].as_object().unwrap() {
+        let is_removable = property["nullable"] == true;
+        let is_named = description.contains(&format!("`{name}`"));
+        assert_eq!(is_removable, is_named, "{name}");
+    }
+}
+
 #[test]
 fn every_body_has_an_example_and_every_error_is_a_problem() {
     let document = document();
