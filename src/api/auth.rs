@@ -13,7 +13,7 @@ use poem_openapi::{
 use crate::{
     api::{
         client::address,
-        request::{InPath, Name},
+        request::{Context, InPath},
     },
     app::App,
     apps::{Caller, PresentedKey, authenticate, authenticate_root},
@@ -139,7 +139,9 @@ pub fn presented(app: &App, request: &Request, key: &ApiKey) -> PresentedKey {
     PresentedKey {
         key: PlainSecret::from_text(bare),
         origin: origin.map(|origin| origin.to_str().unwrap_or_default().to_owned()),
-        request_id: request.data::<Name>().map(|name| name.id.to_string()),
+        request_id: request
+            .data::<Context>()
+            .map(|context| context.id.to_string()),
         ip: address(request, &app.config.trusted_proxies),
     }
 }

@@ -13,13 +13,12 @@ use store::deadline;
 
 use crate::{
     api::{
-        group::{Ways, failed},
+        group::{Ways, failed, told},
         outage::Outage,
-        request::{InPath, Name},
+        request::{Context, InPath},
         schema::Schemas,
     },
     app::App,
-    error::Error,
 };
 
 const REQUEST_ID: &str = "x-request-id";
@@ -48,10 +47,6 @@ pub struct Edge<W, E> {
 #[derive(Debug, Default)]
 pub struct RouteTable(pub HashMap<String, RouteInfo>);
 
-/// That an operation panicked: what the answer to it carries until it is told as a failure.
-#[derive(Clone, Copy, Debug)]
-pub struct Panicked;
-
 /// A route as it is documented.
 #[derive(Debug)]
 pub struct RouteInfo {
@@ -71,26 +66,19 @@ impl<W: Ways, E: Endpoint> Endpoint for Edge<W, E> {
 impl<W: Ways, E: Endpoint> Edge<W, E> {
     async fn answer(&self, mut request: Request) -> poem::Result<Response> {
         let started = Instant::now();
-        let name = Name {
+        let context = Context {
             id: self.request_id(&request).into(),
             app: self.app.clone(),
             outage: self.outage.clone(),
         };
         let method = known(request.method());
-        request.set_data(name.clone());
+        request.set_data(context.clone());
         request.set_data(self.app.clone());
         request.set_data(self.schemas.clone());
 
-        let mut response = match self.routes.call(request).await {
-            Ok(response) => {
-                let response = response.into_response();
-                if response.data::<Panicked>().is_some() {
-                    let error = Error::internal("an operation panicked");
-                    failed::<W>(&error.into(), &name)
-                } else {
-                    response
-                }
-            }
+        let result = self.routes.call(request).await;
+        let mut response = match told(result.map(IntoResponse::into_response)) {
+            Ok(response) => response,
             Err(error) => {
                 let pattern = error.data::<PathPattern>().cloned();
                 let is_elsewhere = |pattern: &PathPattern| !self.table.0.contains_key(&*pattern.0);
@@ -99,7 +87,7 @@ impl<W: Ways, E: Endpoint> Edge<W, E> {
                     true => NotFoundError.into(),
                     false => error,
                 };
-                let mut response = failed::<W>(&error, &name);
+                let mut response = failed::<W>(&error, &context);
                 if let Some(pattern) = pattern {
                     response.set_data(pattern);
                 }
@@ -108,7 +96,7 @@ impl<W: Ways, E: Endpoint> Edge<W, E> {
         };
         let pattern = response.data::<PathPattern>();
         let route = pattern.and_then(|pattern| self.table.0.get(&*pattern.0));
-        complete(&mut response, &name.id, route);
+        complete(&mut response, &context.id, route);
 
         let (status, elapsed) = (response.status().as_u16(), started.elapsed());
         let route = route.map_or("-", |route| &route.template);
@@ -121,7 +109,7 @@ impl<W: Ways, E: Endpoint> Edge<W, E> {
             route,
             status,
             duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-            request_id = &*name.id,
+            request_id = &*context.id,
             app_id = app_id.map(|id| id.to_string()),
             "request"
         );

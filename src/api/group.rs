@@ -2,6 +2,7 @@
 //! dialect a failure is told. A new dialect is a type that implements [`Ways`], and a group of it in the type `Api`.
 
 use std::{
+    any::Any,
     collections::{HashMap, HashSet},
     marker::PhantomData,
 };
@@ -12,6 +13,7 @@ use poem::{
     endpoint::BoxEndpoint,
     error::{MethodNotAllowedError, NotFoundError},
     http::{Method, StatusCode},
+    middleware::CatchPanic,
 };
 use poem_openapi::{
     OpenApi,
@@ -25,7 +27,7 @@ use crate::{
         cors::{Cors, is_preflight},
         draft::Draft,
         refused::Refused,
-        request::{InPath, Name},
+        request::{Context, InPath},
         types::Id,
     },
     error::Error,
@@ -42,23 +44,23 @@ pub trait Ways: Send + Sync + 'static {
     const ELSEWHERE: &[&str] = &[];
 
     /// What the caller is told of a failure: a problem document (RFC 9457), unless the group has another dialect.
-    fn answer(error: &poem::Error, name: &Name) -> Response {
-        Draft::of(error).respond(&name.id, name.jitter())
+    fn answer(error: &poem::Error, context: &Context) -> Response {
+        Draft::of(error).respond(&context.id, context.jitter())
     }
 }
 
 /// The answer to a request that failed. The cause of a failure of ours is in the log alone.
-pub fn failed<W: Ways>(error: &poem::Error, name: &Name) -> Response {
+pub fn failed<W: Ways>(error: &poem::Error, context: &Context) -> Response {
     let lacks_key = matches!(error.downcast_ref(), Some(Error::InvalidKey))
         || matches!(error.downcast_ref(), Some(Refused::InvalidKey))
         || error.is::<AuthorizationError>();
     if lacks_key {
-        name.app.metrics.key_refused();
+        context.app.metrics.key_refused();
     }
-    let response = W::answer(error, name);
+    let response = W::answer(error, context);
     if response.status().is_server_error() {
         let is_outage = response.status() == StatusCode::SERVICE_UNAVAILABLE;
-        name.log_failure(is_outage, cause(error));
+        context.log_failure(is_outage, cause(error));
     }
     response
 }
@@ -129,6 +131,8 @@ impl<W: Ways, T: OpenApi> OpenApi for Group<W, T> {
             let has_head = safe.contains(&path);
             let all = routes.entry(path).or_default();
             for (method, endpoint) in methods {
+                // Here, so that a panic is told in the group's ways.
+                let endpoint = endpoint.with(CatchPanic::new().with_handler(panicked));
                 all.insert(method, Grouped::<W, _>::new(endpoint).boxed());
             }
             // What the router would refuse by itself would be refused in no group's dialect.
@@ -189,6 +193,27 @@ const METHODS: [Method; 9] = [
     Method::TRACE,
 ];
 
+/// That something panicked: what its answer carries until [`told`] makes a failure of it.
+#[derive(Clone, Copy, Debug)]
+struct Panicked;
+
+/// Answers for what panicked, as `CatchPanic` asks for it.
+pub fn panicked(_: Box<dyn Any + Send>) -> Response {
+    let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    response.set_data(Panicked);
+    response
+}
+
+/// The result, or the failure that a panic is.
+pub fn told(result: poem::Result<Response>) -> poem::Result<Response> {
+    match result {
+        Ok(response) if response.data::<Panicked>().is_some() => {
+            Err(Error::internal("a request panicked").into())
+        }
+        result => result,
+    }
+}
+
 /// What a path answers to a method that it does not have.
 struct NoSuchMethod;
 
@@ -236,7 +261,7 @@ impl<W: Ways, E: Endpoint<Output = Response>> Endpoint for Grouped<W, E> {
             .flatten();
         let app_id = InPath(first.and_then(|id| id.parse().ok()));
         request.set_data(app_id);
-        let name = Name::of(&request)?;
+        let context = Context::of(&request)?;
 
         let is_preflight = is_preflight(&request);
         let mut response = match W::CORS.reader(&mut request, app_id).await {
@@ -246,14 +271,15 @@ impl<W: Ways, E: Endpoint<Output = Response>> Endpoint for Grouped<W, E> {
                 response
             }
             Ok(reader) => {
-                let (reader, mut response) = match self.operation.call(request).await {
+                let result = told(self.operation.call(request).await);
+                let (reader, mut response) = match result {
                     Ok(response) => (reader, response),
-                    Err(error) => (reader.of_failure(&error), failed::<W>(&error, &name)),
+                    Err(error) => (reader.of_failure(&error), failed::<W>(&error, &context)),
                 };
                 reader.put_on(&mut response, false);
                 response
             }
-            Err(error) => failed::<W>(&error, &name),
+            Err(error) => failed::<W>(&error, &context),
         };
         response.set_data(app_id);
         Ok(response)

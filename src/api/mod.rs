@@ -42,8 +42,8 @@ pub mod types;
 use std::{marker::PhantomData, sync::Arc};
 
 use poem::{
-    Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response, Route,
-    endpoint::make_sync, get, http::StatusCode, middleware::CatchPanic,
+    Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, endpoint::make_sync, get,
+    middleware::CatchPanic,
 };
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService, registry::Registry};
 
@@ -55,9 +55,9 @@ use crate::{
         cors::Cors,
         device_sessions::DeviceSessions,
         devices::Devices,
-        edge::{Edge, Panicked, RouteInfo, RouteTable},
+        edge::{Edge, RouteInfo, RouteTable},
         foreign::Foreign,
-        group::{Group, Ways, is_safe_get, pattern},
+        group::{Group, Ways, is_safe_get, panicked, pattern},
         jwks::Jwks,
         root::Root,
         schema::Schemas,
@@ -160,11 +160,6 @@ pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
     let routes = Routes {
         service: service.into_endpoint(),
         pages,
-    };
-    let panicked = |_| {
-        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
-        response.set_data(Panicked);
-        response
     };
     Edge {
         routes: routes.with(CatchPanic::new().with_handler(panicked)),

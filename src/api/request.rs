@@ -15,22 +15,22 @@ const JITTER: i64 = 4;
 #[derive(Clone, Copy, Debug)]
 pub struct InPath(pub Option<AppId>);
 
-/// The id of a request, and what tells of its failure.
+/// What surrounds a request: its id, the app, and what was logged of an outage.
 #[derive(Clone, Debug)]
-pub struct Name {
+pub struct Context {
     pub id: Arc<str>,
     pub app: Arc<App>,
     pub outage: Arc<Outage>,
 }
 
-impl Name {
+impl Context {
     /// That of `request`.
     ///
     /// # Errors
     /// Never, but for a defect of ours.
     pub fn of(request: &Request) -> Result<Self, Error> {
-        let name = request.data::<Self>().cloned();
-        name.ok_or_else(|| Error::internal("the request has no name"))
+        let context = request.data::<Self>().cloned();
+        context.ok_or_else(|| Error::internal("the request has no context"))
     }
 
     /// Writes the cause of a failure of ours to the log, which the answer does not tell. Of an outage a line now and then is enough.

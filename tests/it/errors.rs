@@ -96,6 +96,28 @@ async fn unknown_paths_and_methods_are_problems() {
     }
 }
 
+/// A panic is a failure as any other: told in the ways of its path, and not what it was.
+#[tokio::test]
+async fn a_panic_is_answered() {
+    let (server, app) = start().await;
+    // The edge itself does not ask the clock when a request brings its id.
+    let client = with(&app.front_end(), "x-request-id", "of-a-panic");
+    let page = with(&client, "origin", ORIGIN);
+    // The clock of the tests adds what passed to what was set: here it cannot.
+    server.set_clock(i64::MAX / 1000);
+    for (client, path, allowed) in [
+        (&client, "pub-keys", None),
+        (&page, ".well-known/jwks.json", Some("*")),
+        // What is asked before the operation panics, too: it is not known then who may read the answer.
+        (&page, "pub-keys", None),
+    ] {
+        let answer = client.get(&app.path(path)).await;
+        assert_problem(&answer, 500, "internal", path);
+        assert_headers(&answer, &[(ALLOW_ORIGIN, allowed)], path);
+        assert!(!answer.raw.contains("panic"), "{}", answer.raw);
+    }
+}
+
 /// RFC 9110 section 9.2.1: a GET that changes something is none that a HEAD could stand for; every other one is.
 #[tokio::test]
 async fn a_head_changes_nothing() {
