@@ -101,7 +101,7 @@ async fn unknown_paths_and_methods_are_problems() {
 async fn a_panic_is_answered() {
     let (server, app) = start().await;
     // The edge itself does not ask the clock when a request brings its id.
-    let client = with(&app.front_end(), "x-request-id", "of-a-panic");
+    let client = with(&app.front_end(), "x-request-id", "of-a-test");
     let page = with(&client, "origin", ORIGIN);
     // The clock of the tests adds what passed to what was set: here it cannot.
     server.set_clock(i64::MAX / 1000);
