@@ -11,7 +11,7 @@ use renewd::{
     config::{Config, Secrets},
     start::{self, StartError},
 };
-use sea_orm::{ConnectionTrait, Statement};
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -142,35 +142,6 @@ async fn changes_of_an_app_add_up() {
         assert_eq!(row.token_expiry, 60 * round);
         assert_eq!(row.description, format!("round {round}"));
     }
-}
-
-/// Where each table is made by itself, a start may come when another process has made some of them: it waits for the rest.
-#[tokio::test]
-async fn a_start_waits_for_tables_that_another_makes() {
-    let server = TestServer::start().await;
-    let db = engine::connect(&server.app.config.data_dir).await;
-    let all = |sql: &'static str| {
-        let statement = Statement::from_string(engine::backend(), sql);
-        db.query_all_raw(statement)
-    };
-    let made = all("SELECT version FROM seaql_migrations").await.unwrap();
-    let made = made.iter().map(|row| row.try_get::<String>("", "version"));
-    let made: Vec<_> = made.map(Result::unwrap).collect();
-    let half = "ALTER TABLE setting RENAME TO setting_to_come";
-    engine::run(&db, &[["DELETE FROM seaql_migrations"; 3], [half; 3]]).await;
-
-    let mut starting = Box::pin(server.second_process());
-    let early = tokio::time::timeout(Duration::from_millis(500), &mut starting).await;
-    assert!(early.is_err(), "it did not wait");
-
-    let whole = "ALTER TABLE setting_to_come RENAME TO setting";
-    engine::run(&db, &[[whole; 3]]).await;
-    for version in made {
-        let record =
-            format!("INSERT INTO seaql_migrations (version, applied_at) VALUES ('{version}', 0)");
-        db.execute_unprepared(&record).await.unwrap();
-    }
-    starting.await.app().await.sign().await;
 }
 
 /// Servers that start at once on a fresh store agree on its tables, its root key and its master key.
