@@ -13,7 +13,7 @@ use store::deadline;
 
 use crate::{
     api::{
-        group::{Ways, failed, told},
+        group::{Ways, call, failed},
         outage::Outage,
         request::{Context, InPath},
         schema::Schemas,
@@ -76,9 +76,8 @@ impl<W: Ways, E: Endpoint> Edge<W, E> {
         request.set_data(self.app.clone());
         request.set_data(self.schemas.clone());
 
-        let result = self.routes.call(request).await;
-        let mut response = match told(result.map(IntoResponse::into_response)) {
-            Ok(response) => response,
+        let mut response = match call(&self.routes, request).await {
+            Ok(response) => response.into_response(),
             Err(error) => {
                 let pattern = error.data::<PathPattern>().cloned();
                 let is_elsewhere = |pattern: &PathPattern| !self.table.0.contains_key(&*pattern.0);

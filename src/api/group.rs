@@ -2,18 +2,18 @@
 //! dialect a failure is told. A new dialect is a type that implements [`Ways`], and a group of it in the type `Api`.
 
 use std::{
-    any::Any,
     collections::{HashMap, HashSet},
     marker::PhantomData,
+    panic::AssertUnwindSafe,
 };
 
 use entity::AppId;
+use futures_util::FutureExt;
 use poem::{
     Endpoint, EndpointExt, IntoResponse, Request, Response,
     endpoint::BoxEndpoint,
     error::{MethodNotAllowedError, NotFoundError},
     http::{Method, StatusCode},
-    middleware::CatchPanic,
 };
 use poem_openapi::{
     OpenApi,
@@ -131,8 +131,6 @@ impl<W: Ways, T: OpenApi> OpenApi for Group<W, T> {
             let has_head = safe.contains(&path);
             let all = routes.entry(path).or_default();
             for (method, endpoint) in methods {
-                // Here, so that a panic is told in the group's ways.
-                let endpoint = endpoint.with(CatchPanic::new().with_handler(panicked));
                 all.insert(method, Grouped::<W, _>::new(endpoint).boxed());
             }
             // What the router would refuse by itself would be refused in no group's dialect.
@@ -193,25 +191,11 @@ const METHODS: [Method; 9] = [
     Method::TRACE,
 ];
 
-/// That something panicked: what its answer carries until [`told`] makes a failure of it.
-#[derive(Clone, Copy, Debug)]
-struct Panicked;
-
-/// Answers for what panicked, as `CatchPanic` asks for it.
-pub fn panicked(_: Box<dyn Any + Send>) -> Response {
-    let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    response.set_data(Panicked);
-    response
-}
-
-/// The result, or the failure that a panic is.
-pub fn told(result: poem::Result<Response>) -> poem::Result<Response> {
-    match result {
-        Ok(response) if response.data::<Panicked>().is_some() => {
-            Err(Error::internal("a request panicked").into())
-        }
-        result => result,
-    }
+/// What the endpoint answers; a panic is a failure as any other.
+pub async fn call<E: Endpoint>(endpoint: &E, request: Request) -> poem::Result<E::Output> {
+    let answer = AssertUnwindSafe(endpoint.call(request)).catch_unwind();
+    let panicked = |_| Err(Error::internal("a request panicked").into());
+    answer.await.unwrap_or_else(panicked)
 }
 
 /// What a path answers to a method that it does not have.
@@ -271,8 +255,8 @@ impl<W: Ways, E: Endpoint<Output = Response>> Endpoint for Grouped<W, E> {
                 response
             }
             Ok(reader) => {
-                let result = told(self.operation.call(request).await);
-                let (reader, mut response) = match result {
+                // A panic, too, is told in the group's ways.
+                let (reader, mut response) = match call(&self.operation, request).await {
                     Ok(response) => (reader, response),
                     Err(error) => (reader.of_failure(&error), failed::<W>(&error, &context)),
                 };

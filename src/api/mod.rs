@@ -43,7 +43,6 @@ use std::{marker::PhantomData, sync::Arc};
 
 use poem::{
     Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, endpoint::make_sync, get,
-    middleware::CatchPanic,
 };
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService, registry::Registry};
 
@@ -57,7 +56,7 @@ use crate::{
         devices::Devices,
         edge::{Edge, RouteInfo, RouteTable},
         foreign::Foreign,
-        group::{Group, Ways, is_safe_get, panicked, pattern},
+        group::{Group, Ways, is_safe_get, pattern},
         jwks::Jwks,
         root::Root,
         schema::Schemas,
@@ -162,7 +161,7 @@ pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
         pages,
     };
     Edge {
-        routes: routes.with(CatchPanic::new().with_handler(panicked)),
+        routes,
         app,
         schemas: Arc::new(schemas()),
         table: route_table(),
