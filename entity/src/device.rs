@@ -5,8 +5,8 @@ mod seal;
 mod stale;
 
 use sea_orm::{
-    ActiveEnum, ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, ExprTrait, IntoActiveModel,
-    QueryFilter, QueryOrder, QuerySelect, Select, entity::prelude::*,
+    ActiveEnum, ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter,
+    QueryOrder, QuerySelect, Select, entity::prelude::*,
 };
 
 pub use registered::{LONGEST_NAME, find_registered, is_device, name_subject, subject_of};
@@ -258,12 +258,6 @@ pub async fn find_by_push_parent(
         .order_by_desc(Column::Id)
         .one(db)
         .await
-}
-
-/// Writes the whole row, which the transaction holds for update.
-pub async fn save(db: &impl ConnectionTrait, row: Model) -> Result<(), DbErr> {
-    row.into_active_model().reset_all().update(db).await?;
-    Ok(())
 }
 
 /// Notes that the device was seen, if it is one of the app and not disabled; nobody else changes it until the transaction

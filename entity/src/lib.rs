@@ -15,6 +15,7 @@ pub mod session;
 pub mod setting;
 pub mod signing_key;
 pub mod time;
+mod write;
 
 pub use self::{
     id::{
@@ -23,4 +24,5 @@ pub use self::{
     },
     secret::{PlainSecret, SecretHash, SecretKind},
     time::Timestamp,
+    write::{insert, replace},
 };

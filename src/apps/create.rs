@@ -2,7 +2,6 @@
 
 use entity::{AppId, PlainSecret, SecretKind, SigningKeyId};
 use keys::PrivateKey;
-use sea_orm::{ActiveModelTrait, IntoActiveModel};
 
 use crate::{
     app::App,
@@ -64,14 +63,10 @@ async fn insert(app: &App, actor: &Actor, new: NewApp, private: &PrivateKey) -> 
     };
 
     let transaction = actor.begin(app).await?;
-    row.into_active_model().insert(&transaction).await?;
+    entity::insert(&transaction, row).await?;
     signing.insert(&transaction).await?;
-    secret.row.into_active_model().insert(&transaction).await?;
-    publishable
-        .row
-        .into_active_model()
-        .insert(&transaction)
-        .await?;
+    entity::insert(&transaction, secret.row).await?;
+    entity::insert(&transaction, publishable.row).await?;
     let event = Event::of(Action::AppCreate, id, id);
     record(&transaction, &app.rng, now, actor, [event]).await?;
     // Nobody knows anything of it yet.

@@ -1,7 +1,7 @@
 //! App-keys: made, listed, replaced, revoked.
 
 use entity::{AppId, AppKeyId, PlainSecret, SecretKind, Timestamp, app, app_key, time::Span};
-use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
+use sea_orm::ConnectionTrait;
 
 use crate::{
     app::App,
@@ -232,8 +232,7 @@ async fn hand_out(
     action: Action,
 ) -> Result<MadeKey> {
     let (db, now) = (&revision.db, revision.now);
-    let row = made.row.clone().into_active_model();
-    row.insert(db).await?;
+    entity::insert(db, made.row.clone()).await?;
     let of_applications = made.row.application_id.is_some();
     let live = app_key::count_live_in(db, app_id, of_applications, now).await?;
     if of_applications && live > MOST_OF_APPLICATIONS {

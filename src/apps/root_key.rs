@@ -2,7 +2,7 @@
 
 use ambient::Rng;
 use entity::{AppKeyId, PlainSecret, SecretKind, Timestamp, app_key, setting};
-use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
+use sea_orm::ConnectionTrait;
 use store::Store;
 
 use crate::{
@@ -128,6 +128,6 @@ async fn insert(
         replaced_at: None,
         application_id: None,
     };
-    row.into_active_model().insert(db).await?;
+    entity::insert(db, row).await?;
     Ok((id, key))
 }

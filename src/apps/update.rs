@@ -1,7 +1,6 @@
 //! Changes the policy of an app.
 
 use entity::{AppId, Timestamp, app, signing_key};
-use sea_orm::{ActiveModelTrait, IntoActiveModel};
 
 use crate::{
     app::App,
@@ -28,8 +27,7 @@ async fn apply(app: &App, actor: &Actor, id: AppId, changes: AppChanges) -> Resu
     row.next_key_at = Timestamp::from_millis(0);
     row.key_changes += 1;
     signing_key::raise_token_life(&revision.db, id, token_life(&row)).await?;
-    let row = row.into_active_model().reset_all();
-    row.update(&revision.db).await?;
+    entity::replace(&revision.db, row).await?;
     revision
         .commit([Event::of(Action::AppUpdate, id, id)])
         .await

@@ -1,7 +1,7 @@
 //! Sessions are tied to the device that they are on.
 
 use entity::{AppId, DeviceId, SessionId, Timestamp, TokenId, device, session};
-use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
+use sea_orm::ConnectionTrait;
 
 use super::{
     end::end,
@@ -136,7 +136,7 @@ async fn take(
             sub: Some(sub.to_owned()),
             ..device::Model::new(id, app_id, now)
         };
-        row.into_active_model().insert(db).await.map_err(raced)?;
+        entity::insert(db, row).await.map_err(raced)?;
         return Ok(());
     };
     allow(&read, app_id)?;
@@ -150,7 +150,7 @@ async fn take(
         row.client_id = None;
     }
     if row != read {
-        device::save(db, row).await?;
+        entity::replace(db, row).await?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use entity::{
     AppId, DeviceId, PlainSecret, Timestamp, app_key,
     device::{self, Marks},
 };
-use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
+use sea_orm::ConnectionTrait;
 
 use super::{
     Details,
@@ -125,7 +125,7 @@ async fn write(app: &App, caller: &Caller, sighting: &Sighting, is_counted: bool
                 Some(note(&transaction, row, &held.row, sighting, now).await?)
             } else {
                 row.drop_push_token();
-                device::save(&transaction, row).await?;
+                entity::replace(&transaction, row).await?;
                 None
             }
         }
@@ -149,7 +149,7 @@ async fn write(app: &App, caller: &Caller, sighting: &Sighting, is_counted: bool
             token.give(app, &mut row, now)?;
             master::confirm(&transaction, token.sealed_by()).await?;
             let id = row.id;
-            let insert = row.into_active_model().insert(&transaction).await;
+            let insert = entity::insert(&transaction, row).await;
             insert.map_err(raced)?;
             Seen { id, is_new: true }
         }
@@ -169,7 +169,7 @@ async fn note(
 ) -> Result<DeviceId> {
     sighting.note(&mut row, now);
     if row != *read {
-        device::save(db, row).await?;
+        entity::replace(db, row).await?;
     }
     Ok(read.id)
 }

@@ -66,7 +66,7 @@ async fn drop_token(
 ) -> Result<u64> {
     let id = device.id;
     device.drop_push_token();
-    device::save(db, device).await?;
+    entity::replace(db, device).await?;
     if policy.push_binding {
         Ok(end(db, policy.id, policy.flush_count, id, now).await?)
     } else {

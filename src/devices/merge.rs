@@ -56,7 +56,7 @@ pub async fn merge(
 ) -> Result<device::Model> {
     let merged = join(gone.clone(), kept);
     remove(db, merged.app_id, gone.id).await?;
-    device::save(db, merged.clone()).await.map_err(raced)?;
+    entity::replace(db, merged.clone()).await.map_err(raced)?;
     if merged.sub == gone.sub {
         session::move_to(db, merged.app_id, gone.id, merged.id).await?;
     }

@@ -7,7 +7,7 @@ use entity::{
     device::{self, Marks, Name},
     session,
 };
-use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
+use sea_orm::ConnectionTrait;
 
 use super::{
     identify::{Found, Report, identify},
@@ -148,7 +148,7 @@ async fn named(
     let identified = identify(report, found);
     for mut loser in identified.losers {
         loser.drop_push_token();
-        device::save(db, loser).await?;
+        entity::replace(db, loser).await?;
     }
     let mut read = identified.device;
     for part in identified.parts {
@@ -173,10 +173,10 @@ async fn named(
     }
     match read {
         None => {
-            let insert = row.clone().into_active_model().insert(db).await;
+            let insert = entity::insert(db, row.clone()).await;
             insert.map_err(raced)?;
         }
-        Some(read) if read != row => device::save(db, row.clone()).await.map_err(raced)?,
+        Some(read) if read != row => entity::replace(db, row.clone()).await.map_err(raced)?,
         Some(_) => {}
     }
     Ok(Named {

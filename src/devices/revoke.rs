@@ -1,6 +1,6 @@
 //! Ends everything of a device at once.
 
-use entity::{DeviceId, device};
+use entity::DeviceId;
 
 use super::{
     end::end_all,
@@ -24,7 +24,7 @@ pub async fn revoke(app: &App, caller: &Caller, id: DeviceId) -> Result<u64> {
         let transaction = caller.actor.begin(app).await?;
         let mut row = require(&transaction, app_id, id).await?;
         row.drop_push_token();
-        device::save(&transaction, row).await?;
+        entity::replace(&transaction, row).await?;
         let ended = end_all(&transaction, app_id, caller.app.app.flush_count, id, now).await?;
         let event = Event::of(Action::DeviceRevoke, app_id, id);
         record(&transaction, &app.rng, now, &caller.actor, [event]).await?;

@@ -66,7 +66,7 @@ async fn replace(app: &App, caller: &Caller, swap: &Swap) -> Result<()> {
     row.push_parent_mac = old.macs.into_iter().next();
     row.platform = swap.platform.or(row.platform);
     row.last_seen_at = seen(&row, now);
-    device::save(&transaction, row).await.map_err(raced)?;
+    entity::replace(&transaction, row).await.map_err(raced)?;
     master::confirm(&transaction, new.sealed_by()).await?;
     commit(app, transaction).await
 }
@@ -131,6 +131,6 @@ async fn unite(
     }
     let mut old = old.row;
     old.drop_push_token();
-    device::save(db, old).await?;
+    entity::replace(db, old).await?;
     Ok(new.row)
 }

@@ -85,7 +85,7 @@ async fn write(
     let row = apply(read.clone(), changes.clone(), now);
     if row != read {
         // First the row, then its sessions: who begins one meanwhile waits for the row, and sees it.
-        device::save(&transaction, row.clone()).await?;
+        entity::replace(&transaction, row.clone()).await?;
         let event = Event::of(Action::DeviceUpdate, app_id, id);
         record(&transaction, &app.rng, now, &caller.actor, [event]).await?;
     }

@@ -2,7 +2,7 @@
 
 use entity::{AppId, SigningKeyId, Timestamp, signing_key};
 use keys::{Algorithm, PrivateKey, PublicKey, SigningKey};
-use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
+use sea_orm::ConnectionTrait;
 use store::deadline;
 
 use crate::{
@@ -115,6 +115,7 @@ impl NewKey {
     /// [`Error::Contended`] when the master key was replaced meanwhile.
     pub async fn insert(self, db: &impl ConnectionTrait) -> Result<signing_key::Model> {
         master::confirm(db, self.sealed_by).await?;
-        Ok(self.row.into_active_model().insert(db).await?)
+        entity::insert(db, self.row.clone()).await?;
+        Ok(self.row)
     }
 }

@@ -71,9 +71,6 @@ pub fn failure(error: &DbErr) -> Failure {
         | DbErr::Exec(RuntimeErr::SqlxError(inner))
         | DbErr::Query(RuntimeErr::SqlxError(inner)) => inner,
         DbErr::Conn(_) => return Failure::Outage,
-        // What this transaction inserted is not there when it is read back: Galera has rolled it back for one of another node,
-        // and only the next statement is told so.
-        DbErr::RecordNotFound(_) => return Failure::Contention,
         _ => return Failure::Defect,
     };
     match &**inner {
@@ -226,8 +223,6 @@ mod tests {
         ] {
             assert_eq!(mysql_failure(number), expected, "{number}");
         }
-        let rolled_back = DbErr::RecordNotFound("Failed to find inserted item".to_owned());
-        assert_eq!(failure(&rolled_back), Contention);
         // Extended result codes have the primary one in their low byte.
         for (code, expected) in [
             ("5", Outage),

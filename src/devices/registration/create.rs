@@ -4,7 +4,7 @@ use entity::{
     AppId, DeviceId, PlainSecret, RegistrationTokenId, Timestamp, app, device, registration_token,
     time::Span,
 };
-use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel};
+use sea_orm::ConnectionTrait;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -145,7 +145,7 @@ async fn begin_family(
         revoked_at: None,
         purge_at: expires_at.map(registration_token::purge_at),
     };
-    row.clone().into_active_model().insert(&transaction).await?;
+    entity::insert(&transaction, row.clone()).await?;
     let event = Event::of(Action::RegistrationCreate, app_id, id);
     record(&transaction, &app.rng, now, &caller.actor, [event]).await?;
     app.store.commit(transaction).await?;
@@ -183,7 +183,7 @@ async fn hold(
                 sub: Some(device::subject_of(client_id)),
                 ..device::Model::new(id, app_id, now)
             };
-            row.into_active_model().insert(db).await.map_err(raced)?;
+            entity::insert(db, row).await.map_err(raced)?;
             Ok(id)
         }
     }

@@ -96,7 +96,9 @@ async fn push_tokens_are_sealed_and_outlive_a_new_master_key() {
         .unwrap()
         .unwrap();
     row.push_token = Some(vec![1, 2, 3]);
-    device::save(&server.app.store.writer, row).await.unwrap();
+    entity::replace(&server.app.store.writer, row)
+        .await
+        .unwrap();
     assert_eq!(app.push_tokens("a").await, ["T3"]);
     rekey::rekey(&server.app, &Actor::cli()).await.unwrap();
     assert_eq!(app.push_tokens("a").await, ["T3"]);

@@ -141,7 +141,7 @@ async fn what_the_release_before_registered_is_the_same_device() {
         .unwrap()
         .unwrap();
     row.sub = None;
-    entity::device::save(db, row).await.unwrap();
+    entity::replace(db, row).await.unwrap();
     let family = entity::registration_token::Entity::find().one(db).await;
     let mut family = family.unwrap().unwrap();
     (family.sub, family.claims, family.audiences) = (None, None, None);
