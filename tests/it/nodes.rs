@@ -11,7 +11,7 @@ use renewd::{
     config::{Config, Secrets},
     start::{self, StartError},
 };
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -142,6 +142,37 @@ async fn changes_of_an_app_add_up() {
         assert_eq!(row.token_expiry, 60 * round);
         assert_eq!(row.description, format!("round {round}"));
     }
+}
+
+/// A start may come when another process has made some of the tables: where each is made by itself, it makes the rest; elsewhere it
+/// waits. It asks no table before all are there.
+#[tokio::test]
+async fn a_start_may_find_some_of_the_tables() {
+    let server = TestServer::start().await;
+    let db = engine::connect(&server.app.config.data_dir).await;
+    let records = Statement::from_string(engine::backend(), "SELECT version FROM seaql_migrations");
+    let records = db.query_all_raw(records).await.unwrap();
+    let some = "ALTER TABLE setting RENAME TO setting_to_come";
+    let all = "ALTER TABLE setting_to_come RENAME TO setting";
+    engine::run(&db, &[["DELETE FROM seaql_migrations"; 3], [some; 3]]).await;
+
+    let mut starting = Box::pin(server.second_process());
+    let second = if engine::backend() == DbBackend::MySql {
+        let second = starting.await;
+        engine::run(&db, &[["DROP TABLE setting"; 3], [all; 3]]).await;
+        second
+    } else {
+        let early = tokio::time::timeout(Duration::from_millis(500), &mut starting).await;
+        assert!(early.is_err(), "it did not wait");
+        engine::run(&db, &[[all; 3]]).await;
+        for record in records {
+            let version: String = record.try_get("", "version").unwrap();
+            let record = format!("INSERT INTO seaql_migrations VALUES ('{version}', 0)");
+            db.execute_unprepared(&record).await.unwrap();
+        }
+        starting.await
+    };
+    second.app().await.sign().await;
 }
 
 /// Servers that start at once on a fresh store agree on its tables, its root key and its master key.
