@@ -1,7 +1,10 @@
 use std::{cell::RefCell, io, sync::Once};
 
 use tracing_subscriber::{
-    Layer, filter::dynamic_filter_fn, fmt::MakeWriter, layer::SubscriberExt,
+    Layer,
+    filter::{LevelFilter, dynamic_filter_fn},
+    fmt::MakeWriter,
+    layer::SubscriberExt,
     util::SubscriberInitExt,
 };
 
@@ -15,17 +18,29 @@ pub struct Capture(());
 
 struct ThisThread;
 
+/// From now on a test that fails shows the errors that were logged: the cause of a 500 is nowhere else.
+pub fn install() {
+    static INSTALL: Once = Once::new();
+    INSTALL.call_once(|| {
+        let captured = tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(ThisThread)
+            .with_filter(dynamic_filter_fn(|_, _| is_capturing()));
+        let errors = tracing_subscriber::fmt::layer()
+            .with_test_writer()
+            .with_ansi(false)
+            .with_filter(LevelFilter::ERROR);
+        tracing_subscriber::registry()
+            .with(captured)
+            .with(errors)
+            .init();
+    });
+}
+
 impl Capture {
     pub fn start() -> Self {
-        static INSTALL: Once = Once::new();
-        INSTALL.call_once(|| {
-            let lines = tracing_subscriber::fmt::layer()
-                .json()
-                .flatten_event(true)
-                .with_writer(ThisThread)
-                .with_filter(dynamic_filter_fn(|_, _| is_capturing()));
-            tracing_subscriber::registry().with(lines).init();
-        });
+        install();
         CAPTURED.set(Some(Vec::new()));
         Self(())
     }

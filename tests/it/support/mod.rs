@@ -79,6 +79,7 @@ impl TestServer {
         dir: TempDir,
         change: impl FnOnce(&mut Config),
     ) -> Self {
+        capture::install();
         let mut config = Config::load(None, Default::default()).unwrap();
         config.data_dir = dir.path().join("data");
         if !engine::nodes().is_empty() {
